@@ -1,0 +1,1 @@
+"""Floor 1, pure: the vocabulary that every floor above speaks. No clock, no database, no network."""

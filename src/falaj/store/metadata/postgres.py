@@ -1,0 +1,139 @@
+"""PostgreSQL by psycopg 3: one connection a thread, prepared statements, READ COMMITTED.
+
+What must not race takes a row lock (`FOR UPDATE`) or a compare-and-set in the statement itself, so the weaker
+isolation needs no retries.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg
+from psycopg import errors as pg
+
+from falaj.core.errors import FalajError
+from falaj.store.errors import Exists, StoreAway, StoreBusy, StoreFull, StoreReadOnly
+from falaj.store.metadata.driver import Params, Row
+
+LOCK_TIMEOUT_MS = 20_000
+_PARAM = re.compile(r"(?<!:):([a-z_]+)")
+
+
+@functools.cache
+def translate(sql: str) -> str:
+    """`:name` parameters as psycopg writes them."""
+    return _PARAM.sub(r"%(\1)s", sql.replace("%", "%%"))
+
+
+class PostgresTransaction:
+    """A transaction on one connection."""
+
+    def __init__(self, connection: psycopg.Connection[Row], writable: bool) -> None:
+        self._connection = connection
+        self.writable = writable
+
+    def run(self, sql: str, params: Params = {}) -> int:  # noqa: B006
+        return self._connection.execute(translate(sql), params).rowcount  # type: ignore[arg-type]
+
+    def run_many(self, sql: str, params: Iterable[Params]) -> None:
+        with self._connection.cursor() as cursor:
+            cursor.executemany(translate(sql), params)  # type: ignore[arg-type]
+
+    def row(self, sql: str, params: Params = {}) -> Row | None:  # noqa: B006
+        return self._connection.execute(translate(sql), params).fetchone()  # type: ignore[arg-type]
+
+    def rows(self, sql: str, params: Params = {}) -> Sequence[Row]:  # noqa: B006
+        return self._connection.execute(translate(sql), params).fetchall()  # type: ignore[arg-type]
+
+    def stream(self, sql: str, params: Params = {}) -> Iterator[Row]:  # noqa: B006
+        with self._connection.cursor(name="falaj_stream") as cursor:
+            cursor.itersize = 5000
+            cursor.execute(translate(sql), params)  # type: ignore[arg-type]
+            yield from cursor
+
+
+class PostgresDatabase:
+    """One PostgreSQL database, 14 or later.
+
+    Args:
+        url: `postgresql://…`; never shown in messages, since it can hold a password.
+    """
+
+    dialect = "postgresql"
+
+    def __init__(self, url: str, *, read_only: bool = False) -> None:
+        self._url = url
+        self.read_only = read_only
+        self._local = threading.local()
+        self._all: list[psycopg.Connection[Any]] = []
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def read(self) -> Iterator[PostgresTransaction]:
+        with self._transaction("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
+            yield PostgresTransaction(connection, writable=False)
+
+    @contextmanager
+    def write(self) -> Iterator[PostgresTransaction]:
+        if self.read_only:
+            raise StoreReadOnly("the store was opened read-only", next_step="open it without read-only")
+        with self._transaction("BEGIN") as connection:
+            yield PostgresTransaction(connection, writable=True)
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[psycopg.Connection[Row]]:
+        try:
+            connection = self._connection()
+            connection.execute(begin)  # type: ignore[call-overload]
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                with suppress(psycopg.Error):
+                    connection.execute("ROLLBACK")
+                raise
+        except FalajError:
+            raise
+        except psycopg.Error as error:
+            raise _as_ours(error) from error
+
+    def close(self) -> None:
+        with self._lock:
+            for connection in self._all:
+                connection.close()
+            self._all.clear()
+            self._local = threading.local()
+
+    def _connection(self) -> psycopg.Connection[Row]:
+        held: tuple[int, psycopg.Connection[Row]] | None = getattr(self._local, "held", None)
+        if held and held[0] == os.getpid() and not held[1].closed:
+            return held[1]
+        connection: psycopg.Connection[Row] = psycopg.connect(
+            self._url, autocommit=True, prepare_threshold=1, connect_timeout=10, application_name="falaj"
+        )
+        connection.execute(f"SET lock_timeout = {LOCK_TIMEOUT_MS}")
+        self._local.held = (os.getpid(), connection)
+        with self._lock:
+            self._all = [c for c in self._all if not c.closed]
+            self._all.append(connection)
+        return connection
+
+
+def _as_ours(error: psycopg.Error) -> FalajError:
+    text = f"postgresql: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+    match error:
+        case pg.UniqueViolation() | pg.ForeignKeyViolation() | pg.CheckViolation() | pg.NotNullViolation():
+            return Exists(text, next_step="look at what is there first")
+        case pg.LockNotAvailable() | pg.DeadlockDetected() | pg.SerializationFailure():
+            return StoreBusy(text, next_step="another writer holds the row; try again")
+        case pg.DiskFull():
+            return StoreFull(text, next_step="free space on the database's disk; nothing was committed")
+        case pg.ReadOnlySqlTransaction():
+            return StoreReadOnly(text, next_step="connect to the primary")
+    return StoreAway(text, next_step="check that the database is up and the address and password are right")
