@@ -1,0 +1,380 @@
+"""The catalog: one implementation of create, add version, get, list, move ref, history, retire for every kind.
+
+Functions take the open transaction (to read) or the unit of work (to change). Whether the caller may is decided
+at the door; whether a guarded ref may move is decided here, by rows alone: the catalog knows no gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from falaj.core.digests import sha256
+from falaj.core.encoding import canonical
+from falaj.core.errors import NotFound, Refused
+from falaj.core.ids import new_id
+from falaj.core.names import Thing, name
+from falaj.core.records import (
+    Approval,
+    Asset,
+    Guard,
+    Project,
+    Proposal,
+    Ref,
+    RefMove,
+    Verdict,
+    Version,
+    VersionState,
+)
+from falaj.store import guards as guard_rules
+from falaj.store.errors import Exists, RefConflict, RollbackRefused
+from falaj.store.kinds import Kinds
+from falaj.store.metadata import Transaction
+from falaj.store.metadata.queries import queries
+from falaj.store.rows import APPROVAL, ASSET, GUARD, PROJECT, PROPOSAL, REF, REF_MOVE, VERDICT, VERSION
+from falaj.store.unit import Unit
+
+SQL = queries("catalog")
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """A resolved thing: the asset, and the version that the address names."""
+
+    asset: Asset
+    version: Version
+    ref: Ref | None
+
+
+class Content(msgspec.Struct, frozen=True, kw_only=True):
+    """The stored bytes of a version to be added."""
+
+    root: str
+    domain: str
+    location: str
+    size_bytes: int
+    stored_bytes: int
+
+
+class Catalog:
+    """The governed things of a store."""
+
+    def __init__(self, kinds: Kinds) -> None:
+        self.kinds = kinds
+
+    # reading
+
+    def project(self, tx: Transaction, project_name: str) -> Project:
+        """Raises: NotFound."""
+        rows = PROJECT.where(tx, "name = :name", {"name": project_name})
+        if not rows:
+            raise NotFound(f"project {project_name}: no such thing, or not for you", next_step="falaj init")
+        return rows[0]
+
+    def find_asset(self, tx: Transaction, project: str, kind: str, asset_name: str) -> Asset | None:
+        """An asset by its address, None where there is none."""
+        params = {"project": project, "kind": kind, "name": asset_name}
+        rows = ASSET.where(tx, "project = :project AND kind = :kind AND name = :name", params)
+        return rows[0] if rows else None
+
+    def kind_of(self, tx: Transaction, project: str, thing: Thing, default: str) -> Thing:
+        """The thing with its kind: as named, else the one bare kind that has the name, else `default`."""
+        if thing.kind:
+            self.kinds[thing.kind]
+            return thing
+        bare = [k.name for k in self.kinds if k.bare]
+        found = [k for k in bare if self.find_asset(tx, project, k, thing.name)]
+        kind = found[0] if len(found) == 1 else default
+        return Thing(thing.name, kind, thing.ref, thing.version)
+
+    def asset(self, tx: Transaction, project: str, thing: Thing) -> Asset:
+        """Raises: NotFound."""
+        found = self.find_asset(tx, project, thing.kind or "", thing.name)
+        if found is None:
+            raise missing(thing)
+        return found
+
+    def resolve(self, tx: Transaction, project: str, thing: Thing, *, default_ref: str = "main") -> Held:
+        """The version that an address names: by number, by ref, else by `default_ref`.
+
+        Raises: NotFound.
+        """
+        asset = self.asset(tx, project, thing)
+        if thing.version is not None:
+            return Held(asset=asset, version=self.version(tx, asset, thing.version), ref=None)
+        ref = REF.get(tx, asset.id, thing.ref or default_ref)
+        if ref is None:
+            raise missing(Thing(thing.name, thing.kind, thing.ref or default_ref))
+        return Held(asset=asset, version=self.version(tx, asset, ref.version), ref=ref)
+
+    def version(self, tx: Transaction, asset: Asset, number: int) -> Version:
+        """Raises: NotFound."""
+        found = VERSION.get(tx, asset.id, number)
+        if found is None:
+            raise missing(Thing(asset.name, asset.kind, None, number))
+        return found
+
+    def payload(self, asset: Asset, version: Version) -> Any:
+        """The version's payload as the kind's record."""
+        return self.kinds[asset.kind].decode(version.payload)
+
+    def assets(self, tx: Transaction, project: str, kind: str, after: str = "", limit: int = 100) -> list[Asset]:
+        """A page of assets of a kind ("" for all), by key (kind, name)."""
+        clause = (
+            "project = :project AND (:kind = '' OR kind = :kind) AND kind || '/' || name > :after ORDER BY kind, name"
+        )
+        return ASSET.where(tx, clause, {"project": project, "kind": kind, "after": after}, limit=limit)
+
+    def versions(self, tx: Transaction, asset: Asset, before: int | None = None, limit: int = 100) -> list[Version]:
+        """A page of versions, newest first."""
+        clause = "asset = :asset AND number < :before ORDER BY number DESC"
+        return VERSION.where(tx, clause, {"asset": asset.id, "before": before or 2**62}, limit=limit)
+
+    def refs(self, tx: Transaction, asset: Asset) -> list[Ref]:
+        """Every ref of an asset, by name."""
+        return REF.where(tx, "asset = :asset ORDER BY name", {"asset": asset.id})
+
+    def ref(self, tx: Transaction, asset: Asset, ref_name: str, *, lock: bool = False) -> Ref | None:
+        """One ref, None where the asset has none of that name."""
+        return REF.get(tx, asset.id, ref_name, lock=lock)
+
+    def history(self, tx: Transaction, asset: Asset, ref_name: str, limit: int = 100) -> list[RefMove]:
+        """The moves of a ref, newest first."""
+        clause = "asset = :asset AND ref = :ref ORDER BY revision DESC"
+        return REF_MOVE.where(tx, clause, {"asset": asset.id, "ref": ref_name}, limit=limit)
+
+    def guards_of(self, tx: Transaction, asset: Asset, ref_name: str) -> list[Guard]:
+        """The guards on a ref."""
+        clause = "project = :project AND kind = :kind AND name = :name AND ref = :ref ORDER BY gate"
+        params = {"project": asset.project, "kind": asset.kind, "name": asset.name, "ref": ref_name}
+        return GUARD.where(tx, clause, params)
+
+    def verdict(self, tx: Transaction, verdict_id: str, *, lock: bool = False) -> Verdict | None:
+        """A verdict by id."""
+        return VERDICT.get(tx, verdict_id, lock=lock)
+
+    def verdicts(self, tx: Transaction, asset: Asset, version: int, ref_name: str) -> list[Verdict]:
+        """The verdicts on a version for a ref, newest first."""
+        clause = "asset = :asset AND version = :version AND ref = :ref ORDER BY id DESC"
+        return VERDICT.where(tx, clause, {"asset": asset.id, "version": version, "ref": ref_name})
+
+    def approvals(self, tx: Transaction, proposal: str) -> list[Approval]:
+        """The approvals given to a proposal."""
+        return APPROVAL.where(tx, "proposal = :proposal ORDER BY at", {"proposal": proposal})
+
+    # changing
+
+    def add_project(self, unit: Unit, project_name: str) -> Project:
+        """Create a project. The caller says the entry. Raises: InvalidName, Exists."""
+        return unit.add(PROJECT, Project(id=new_id(), name=name(project_name, "project"), created_at=unit.now))
+
+    def ensure_asset(self, unit: Unit, project: str, kind: str, asset_name: str) -> Asset:
+        """The asset, created where it is not there yet."""
+        self.kinds[kind]
+        found = self.find_asset(unit.tx, project, kind, name(asset_name))
+        if found:
+            return found
+        row = Asset(id=new_id(), project=project, kind=kind, name=name(asset_name), created_at=unit.now)
+        try:
+            return unit.add(ASSET, row)
+        except Exists as error:
+            raise RefConflict(f"{kind}/{asset_name} was created at this moment", next_step="try again") from error
+
+    def add_version(
+        self,
+        unit: Unit,
+        asset: Asset,
+        payload: msgspec.Struct,
+        *,
+        content: Content | None = None,
+        run: str | None = None,
+        state: VersionState = "live",
+    ) -> Version:
+        """Add the next version. The caller says the entry."""
+        kind = self.kinds[asset.kind]
+        ASSET.get(unit.tx, asset.id, lock=True)  # numbers are given one after the other
+        row = unit.tx.row(SQL["last_number"], {"asset": asset.id})
+        number = 1 + (int(row[0]) if row and row[0] is not None else 0)
+        body = kind.encode(payload)
+        root = content.root if content else None
+        version = Version(
+            asset=asset.id,
+            number=number,
+            payload=body,
+            digest=sha256(canonical([asset.kind, asset.name, number, body, root])),
+            created_at=unit.now,
+            by=unit.actor.principal,
+            person=unit.actor.person,
+            content=root,
+            domain=content.domain if content else None,
+            location=content.location if content else None,
+            size_bytes=content.size_bytes if content else 0,
+            stored_bytes=content.stored_bytes if content else 0,
+            run=run,
+            state=state,
+        )
+        unit.add(VERSION, version)
+        self._project_fields(unit.tx, asset, version)
+        return version
+
+    def set_state(self, unit: Unit, asset: Asset, version: Version, state: VersionState) -> Version:
+        """Retire, restore or mark as erased. Raises: Refused where a ref still holds the version."""
+        if state in {"retired", "erased"}:
+            holding = [r.name for r in self.refs(unit.tx, asset) if r.version == version.number]
+            if holding:
+                raise Refused(
+                    f"{asset.name} v{version.number} is held by {', '.join(holding)}",
+                    next_step="move the refs first",
+                )
+        return unit.put(VERSION, msgspec.structs.replace(version, state=state))
+
+    def move(
+        self,
+        unit: Unit,
+        asset: Asset,
+        ref_name: str,
+        candidate: Version,
+        *,
+        verdicts: Sequence[Verdict] = (),
+        proposal: Proposal | None = None,
+    ) -> RefMove:
+        """Move a ref forward, through its guards. The caller says the entry, with `unit.entry_id`.
+
+        Raises: GuardRefused, RefConflict, Refused where the version is not live.
+        """
+        if candidate.state != "live":
+            raise Refused(
+                f"{asset.name} v{candidate.number} is {candidate.state}: no ref moves to it",
+                next_step="choose a live version",
+            )
+        holder = self.ref(unit.tx, asset, ref_name, lock=True)
+        found = self.guards_of(unit.tx, asset, ref_name)
+        locked = [self.verdict(unit.tx, v.id, lock=True) for v in verdicts]
+        approvals = self.approvals(unit.tx, proposal.id) if proposal else ()
+        used = guard_rules.check_move(
+            str(Thing(asset.name, asset.kind, ref_name)),
+            candidate,
+            holder,
+            found,
+            {v.gate: v for v in locked if v},
+            proposal,
+            approvals,
+        )
+        for verdict in used:
+            unit.put(VERDICT, msgspec.structs.replace(verdict, used_by=unit.entry_id))
+        if proposal:
+            unit.put(PROPOSAL, msgspec.structs.replace(proposal, state="moved"))
+        return self._move(unit, asset, holder, ref_name, candidate, "promote" if used else "move", proposal)
+
+    def roll_back(self, unit: Unit, asset: Asset, ref_name: str, to: int | None = None) -> RefMove:
+        """Move a ref back to a version that held it before: `to`, or the one before the holder.
+
+        Scores are not judged again. The caller says the entry. Raises: RollbackRefused, NotFound.
+        """
+        where = f"{asset.name}@{ref_name}"
+        holder = self.ref(unit.tx, asset, ref_name, lock=True)
+        if holder is None:
+            raise missing(Thing(asset.name, asset.kind, ref_name))
+        held = [m.version for m in self.history(unit.tx, asset, ref_name, limit=10_000)]
+        earlier = [v for v in dict.fromkeys(held) if v != holder.version]
+        if to is None:
+            came_from = next((m.previous for m in self.history(unit.tx, asset, ref_name) if m.sort != "rollback"), None)
+            to = came_from if came_from in earlier else (earlier[0] if earlier else None)
+        if to is None or to not in earlier:
+            wanted = f"v{to} never held it" if to else "no version held it before"
+            raise RollbackRefused(
+                f"{where} stays at v{holder.version}: {wanted}", next_step=f"falaj log {asset.name}@{ref_name}"
+            )
+        candidate = self.version(unit.tx, asset, to)
+        if candidate.state != "live":
+            raise RollbackRefused(f"{where}: v{to} is {candidate.state}", next_step=f"falaj log {asset.name}@{ref_name}")
+        return self._move(unit, asset, holder, ref_name, candidate, "rollback", None)
+
+    def rebuild_projections(self, tx: Transaction) -> int:
+        """Write every declared field anew from the payloads; returns how many versions were read."""
+        tx.run(SQL["clear_projections"])
+        assets = {a.id: a for a in ASSET.scan(tx)}
+        count = 0
+        for version in list(VERSION.scan(tx)):
+            self._project_fields(tx, assets[version.asset], version)
+            count += 1
+        return count
+
+    def _move(
+        self,
+        unit: Unit,
+        asset: Asset,
+        holder: Ref | None,
+        ref_name: str,
+        candidate: Version,
+        sort: Any,
+        proposal: Proposal | None,
+    ) -> RefMove:
+        revision = holder.revision + 1 if holder else 1
+        unit.put(
+            REF,
+            Ref(asset=asset.id, name=name(ref_name, "ref"), version=candidate.number, revision=revision, moved_at=unit.now),
+        )
+        move = RefMove(
+            asset=asset.id,
+            ref=ref_name,
+            revision=revision,
+            version=candidate.number,
+            previous=holder.version if holder else None,
+            sort=sort,
+            at=unit.now,
+            by=unit.actor.principal,
+            person=unit.actor.person,
+            entry=unit.entry_id,
+            proposal=proposal.id if proposal else None,
+        )
+        try:
+            unit.add(REF_MOVE, move)
+        except Exists as error:
+            raise RefConflict(f"{asset.name}@{ref_name} moved at this moment", next_step="look, then try again") from error
+        if ref_name == "main":
+            self._set_guards(unit, asset, candidate)
+        return move
+
+    def _set_guards(self, unit: Unit, asset: Asset, version: Version) -> None:
+        kind = self.kinds[asset.kind]
+        wanted = [Thing.parse(g, kind="model") for g in kind.guards(kind.decode(version.payload))]
+        old = GUARD.where(unit.tx, "gate = :gate", {"gate": asset.id})
+        new = [
+            Guard(
+                gate=asset.id,
+                project=asset.project,
+                kind=t.kind or "model",
+                name=t.name,
+                ref=t.ref or "production",
+                gate_version=version.number,
+            )
+            for t in wanted
+        ]
+        kept = {GUARD.key_of(g) for g in new}
+        for guard in old:
+            if GUARD.key_of(guard) not in kept:
+                unit.drop(GUARD, guard)
+        for guard in new:
+            unit.put(GUARD, guard)
+
+    def _project_fields(self, tx: Transaction, asset: Asset, version: Version) -> None:
+        kind = self.kinds[asset.kind]
+        for field, value in kind.project_fields(kind.decode(version.payload)).items():
+            is_number = isinstance(value, int | float)
+            tx.run(
+                SQL["add_projection"],
+                {
+                    "asset": asset.id,
+                    "number": version.number,
+                    "field": field,
+                    "text_value": None if is_number or value is None else str(value),
+                    "number_value": float(value) if is_number else None,  # type: ignore[arg-type]
+                },
+            )
+
+
+def missing(thing: Thing) -> NotFound:
+    """The one answer for what is not there and for what is not for this principal."""
+    return NotFound(f"{thing}: no such thing, or not for you", next_step=f"falaj {thing.kind or 'asset'} list")

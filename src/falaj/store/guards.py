@@ -1,0 +1,86 @@
+"""When may a guarded ref move? Pure: rows in, a refusal or nothing out.
+
+A guard is a row (gate, ref). For every guard on a ref there must be one verdict that passed, was never used, and
+was given for exactly this candidate, this ref, the gate version in force and the holder in place; and the
+approvals that the verdicts ask for must have been given by persons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from falaj.core.records import Approval, Guard, Proposal, Ref, Verdict, Version
+from falaj.store.errors import GuardRefused
+
+
+def check_move(
+    where: str,
+    candidate: Version,
+    holder: Ref | None,
+    guards: Sequence[Guard],
+    verdicts: Mapping[str, Verdict],
+    proposal: Proposal | None,
+    approvals: Sequence[Approval],
+) -> tuple[Verdict, ...]:
+    """The verdicts that let the ref move.
+
+    Args:
+        where: the ref in words, for messages.
+        verdicts: by id of the gate: the verdict offered for it.
+        approvals: given to `proposal`.
+    Raises: GuardRefused, with the first reason found.
+    """
+    used: list[Verdict] = []
+    held = holder.version if holder else None
+    for guard in guards:
+        verdict = verdicts.get(guard.gate)
+        if verdict is None:
+            raise _refusal(where, "there is no verdict for it", candidate)
+        for wrong, why in (
+            (not verdict.passed, "the verdict is a refusal"),
+            (verdict.used_by is not None, "the verdict was used before"),
+            (verdict.candidate != candidate.digest, "the verdict is for another candidate"),
+            (verdict.asset != candidate.asset or verdict.ref != where.rpartition("@")[2], "the verdict is for another ref"),
+            (verdict.gate_version != guard.gate_version, f"the gate is at v{guard.gate_version} now, the verdict is of v{verdict.gate_version}"),
+            (verdict.holder != held, f"the ref is held by {_v(held)} now, the verdict was against {_v(verdict.holder)}"),
+        ):
+            if wrong:
+                raise _refusal(where, why, candidate)
+        used.append(verdict)
+    missing = missing_approvals(used, proposal, approvals)
+    if missing:
+        raise _refusal(where, f"approval is missing: {'; '.join(missing)}", candidate)
+    return tuple(used)
+
+
+def missing_approvals(
+    verdicts: Sequence[Verdict], proposal: Proposal | None, approvals: Sequence[Approval]
+) -> tuple[str, ...]:
+    """Approvals asked for and not yet given. One person fills one of them; the proposing person fills none.
+
+    Each asked-for approval is the name of a role; roles are ranked by the door that records them, so the row of an
+    approval lists every role that the person held on the ref.
+    """
+    asked = [role for verdict in verdicts for role in verdict.approvals]
+    proposer = proposal.person if proposal else None
+    free = [a for a in approvals if a.person != proposer]
+    missing: list[str] = []
+    for role in asked:
+        fit = next((a for a in free if role in a.roles), None)
+        if fit is None:
+            missing.append(f"from a {role} other than the proposer")
+        else:
+            free.remove(fit)
+    return tuple(missing)
+
+
+def _refusal(where: str, why: str, candidate: Version) -> GuardRefused:
+    return GuardRefused(
+        f"{where} is guarded and does not move to v{candidate.number}: {why}",
+        next_step=f"falaj promote {where.partition('/')[2] or where} {candidate.number}",
+        facts={"ref": where, "version": candidate.number, "reason": why},
+    )
+
+
+def _v(number: int | None) -> str:
+    return "nothing" if number is None else f"v{number}"

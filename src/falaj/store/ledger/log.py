@@ -1,0 +1,193 @@
+"""Writing the ledger: entries commit with their change; one sequencer gives leaf numbers and tree nodes.
+
+On SQLite writers are alone anyway, so an entry gets its leaf in the transaction of its change. On PostgreSQL that
+would queue every commit on one row; there the entry commits without a number, and the sequencer numbers what has
+committed, in batches under an advisory lock, woken by each commit. Until then an entry is *pending*: durable and
+visible, but not yet under a root.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+
+from falaj.core.encoding import canonical, moment
+from falaj.core.entries import Entry
+from falaj.store.ledger.checkpoint import Signer, sign_checkpoint
+from falaj.store.ledger.merkle import Frontier, leaf_hash
+from falaj.store.metadata import Database, Transaction
+from falaj.store.metadata.queries import queries
+
+SQL = queries("ledger")
+SEQUENCER_LOCK = 4625720
+BATCH = 2000
+
+
+class SqlNodes:
+    """The stored nodes of the tree, as `merkle` reads and writes them."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+
+    def get(self, level: int, index: int) -> bytes | None:
+        row = self._tx.row(SQL["node"], {"level": level, "idx": index})
+        return None if row is None else bytes(row[0])
+
+    def get_many(self, wanted: Iterable[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+        found = {at: self.get(*at) for at in wanted}
+        return {at: value for at, value in found.items() if value is not None}
+
+    def put_many(self, nodes: Iterable[tuple[int, int, bytes]]) -> None:
+        self._tx.run_many(SQL["add_node"], [{"level": n[0], "idx": n[1], "hash": n[2]} for n in nodes])
+
+
+class Log:
+    """The ledger of one store.
+
+    Args:
+        dialect: of the database; decides who sequences.
+    """
+
+    def __init__(self, dialect: str) -> None:
+        self.inline = dialect == "sqlite"
+        self._frontier: Frontier | None = None
+        self.wake: Callable[[], None] = lambda: None
+
+    def append(
+        self, tx: Transaction, entries: Sequence[Entry], details: Sequence[tuple[str, bytes, bytes]]
+    ) -> Frontier | None:
+        """Write entries in the transaction of their change.
+
+        Returns: the grown frontier, to be handed to `committed` once, and only if, the transaction has committed.
+        """
+        bodies = [canonical(e) for e in entries]
+        first = self.size(tx) if self.inline else 0
+        for offset, (entry, body) in enumerate(zip(entries, bodies, strict=True)):
+            tx.run(
+                SQL["add_entry"],
+                {
+                    "id": entry.id,
+                    "leaf": first + offset if self.inline else None,
+                    "project": entry.project,
+                    "what": str(entry.what),
+                    "op": entry.op,
+                    "at": entry.at,
+                    "body": body,
+                },
+            )
+        for entry_id, salt, body in details:
+            tx.run(SQL["add_detail"], {"entry": entry_id, "salt": salt, "body": body})
+        return self._grow(tx, first, bodies) if self.inline else None
+
+    def committed(self, grown: Frontier | None) -> None:
+        """Told after the commit: keeps the frontier, or wakes the sequencer where there is one."""
+        if grown is None:
+            self.wake()
+        else:
+            self._frontier = grown
+
+    def size(self, tx: Transaction) -> int:
+        """How many entries have a leaf."""
+        row = tx.row(SQL["size"])
+        return 0 if row is None or row[0] is None else int(row[0]) + 1
+
+    def leaf_of(self, tx: Transaction, entry_id: str) -> int | None:
+        """The leaf number of an entry, None while it is pending."""
+        row = tx.row(SQL["leaf_of"], {"id": entry_id})
+        return None if row is None or row[0] is None else int(row[0])
+
+    def sequence(self, database: Database) -> int:
+        """Number what is pending, at most one batch; returns how many. Safe to call from several processes."""
+        if self.inline:
+            return 0
+        with database.write() as tx:
+            tx.row("SELECT pg_advisory_xact_lock(:lock)", {"lock": SEQUENCER_LOCK})
+            pending = tx.rows(SQL["pending"], {"limit": BATCH})
+            if not pending:
+                return 0
+            first = self.size(tx)
+            tx.run(
+                SQL["number"],
+                {"ids": [row[0] for row in pending], "leaves": list(range(first, first + len(pending)))},
+            )
+            grown = self._grow(tx, first, [bytes(row[1]) for row in pending])
+        self._frontier = grown
+        return len(pending)
+
+    def checkpoint(self, database: Database, signer: Signer) -> str | None:
+        """Sign the head where it grew since the last signature; returns the note, None for an empty ledger."""
+        with database.read() as tx:
+            size = self.size(tx)
+            last = tx.row(SQL["last_checkpoint"])
+            if size == 0:
+                return None
+            if last and last[0] == size:
+                return str(last[1])
+            root = Frontier.load(SqlNodes(tx), size).root()
+        note = sign_checkpoint(signer, size, root)
+        with database.write() as tx:
+            tx.run(SQL["add_checkpoint"], {"size": size, "note": note, "at": moment(datetime.now(UTC))})
+        return note
+
+    def _grow(self, tx: Transaction, first: int, bodies: Sequence[bytes]) -> Frontier:
+        # A kept frontier is of a committed size; the log is append-only, so the same size is the same tree.
+        frontier = self._frontier
+        if frontier is None or frontier.size != first:
+            frontier = Frontier.load(SqlNodes(tx), first)
+        grown = frontier.copy()
+        nodes: list[tuple[int, int, bytes]] = []
+        for body in bodies:
+            nodes += grown.push(leaf_hash(body))
+        SqlNodes(tx).put_many(nodes)
+        return grown
+
+
+class Sequencer:
+    """The thread that numbers pending entries and signs checkpoints, at least once a second, sooner when woken.
+
+    Args:
+        publish: called with each new checkpoint note; puts it outside of the store.
+    """
+
+    def __init__(self, log: Log, database: Database, signer: Signer, publish: Callable[[str], None]) -> None:
+        self._log, self._database, self._signer, self._publish = log, database, signer, publish
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="falaj-sequencer", daemon=True)
+        self._published = ""
+        self.failures = 0
+        self.last_error = ""
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._log.wake = self._wake.set
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Number what is left, sign, and end."""
+        self._stopping = True
+        self._wake.set()
+        self._thread.join(timeout=20)
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait(timeout=1.0)
+            self._wake.clear()
+            stopping = self._stopping
+            self._round()
+            if stopping:
+                return
+
+    def _round(self) -> None:
+        # The thread must outlive a database that is away for a while; what failed is counted and tried again.
+        try:
+            while self._log.sequence(self._database) == BATCH:
+                pass
+            note = self._log.checkpoint(self._database, self._signer)
+            if note and note != self._published:
+                self._publish(note)
+                self._published = note
+        except Exception as error:  # noqa: BLE001
+            self.failures += 1
+            self.last_error = f"{type(error).__name__}: {error}"

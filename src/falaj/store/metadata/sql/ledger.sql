@@ -1,0 +1,57 @@
+-- name: add_entry        one entry, with its leaf number where the transaction gives it
+INSERT INTO ledger_entry (id, leaf, project, what, op, at, body) VALUES (:id, :leaf, :project, :what, :op, :at, :body);
+
+-- name: add_detail       the erasable words beside an entry
+INSERT INTO ledger_detail (entry, salt, body) VALUES (:entry, :salt, :body);
+
+-- name: detail           the words beside one entry
+SELECT salt, body FROM ledger_detail WHERE entry = :entry;
+
+-- name: size             the greatest leaf number
+SELECT leaf FROM ledger_entry WHERE leaf IS NOT NULL ORDER BY leaf DESC LIMIT 1;
+
+-- name: leaf_of          the leaf number of an entry
+SELECT leaf FROM ledger_entry WHERE id = :id;
+
+-- name: pending          committed and not yet numbered, oldest first (PostgreSQL)
+SELECT id, body FROM ledger_entry WHERE leaf IS NULL ORDER BY id LIMIT :limit;
+
+-- name: number           give a batch its leaf numbers (PostgreSQL)
+UPDATE ledger_entry SET leaf = batch.leaf
+  FROM unnest(CAST(:ids AS text[]), CAST(:leaves AS bigint[])) AS batch (id, leaf)
+ WHERE ledger_entry.id = batch.id;
+
+-- name: count_pending    how many wait for a number
+SELECT count(*) FROM ledger_entry WHERE leaf IS NULL;
+
+-- name: node             one node of the tree
+SELECT hash FROM ledger_node WHERE level = :level AND idx = :idx;
+
+-- name: add_node         one complete subtree
+INSERT INTO ledger_node (level, idx, hash) VALUES (:level, :idx, :hash);
+
+-- name: last_checkpoint  the newest signed head
+SELECT size, note FROM ledger_checkpoint ORDER BY size DESC LIMIT 1;
+
+-- name: checkpoints      every signed head, oldest first
+SELECT size, note FROM ledger_checkpoint ORDER BY size;
+
+-- name: add_checkpoint   keep a signed head; a size is signed once
+INSERT INTO ledger_checkpoint (size, note, at) VALUES (:size, :note, :at) ON CONFLICT (size) DO NOTHING;
+
+-- name: leaves           the leaves in order, for export and verification
+SELECT leaf, body FROM ledger_entry WHERE leaf IS NOT NULL ORDER BY leaf;
+
+-- name: indexed_leaves   the leaves with the columns that index them
+SELECT leaf, body, id, project, what, op, at FROM ledger_entry WHERE leaf IS NOT NULL ORDER BY leaf;
+
+-- name: page             entries of a project (or all), newest first, before a leaf; only of one event if given
+SELECT id, leaf, project, what, op, at, body FROM ledger_entry
+ WHERE leaf < :before AND (:project = '' OR project = :project) AND (:what = '' OR what = :what)
+ ORDER BY leaf DESC LIMIT :limit;
+
+-- name: by_leaf          one entry by its leaf number
+SELECT id, leaf, project, what, op, at, body FROM ledger_entry WHERE leaf = :leaf;
+
+-- name: by_id            one entry by its id
+SELECT id, leaf, project, what, op, at, body FROM ledger_entry WHERE id = :id;
