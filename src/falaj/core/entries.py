@@ -26,6 +26,7 @@ class What(StrEnum):
     KEY_CREATED = "key.created"
     KEY_ROTATED = "key.rotated"
     KEY_DESTROYED = "key.destroyed"
+    CONTENT_READ = "content.read"
     VERSION_ADDED = "version.added"
     VERSION_RETIRED = "version.retired"
     VERSION_RESTORED = "version.restored"

@@ -1,0 +1,74 @@
+"""The ground as one value: what the door and the rooms stand on. Opened by the platform."""
+
+from __future__ import annotations
+
+from falaj.core.records import Project
+from falaj.store.catalog import Catalog
+from falaj.store.content import Contents
+from falaj.store.keys import KeyStore
+from falaj.store.kinds import Kinds
+from falaj.store.ledger.checkpoint import Signer
+from falaj.store.ledger.log import Log
+from falaj.store.metadata import Database, Transaction
+from falaj.store.metadata.queries import queries
+from falaj.store.rows import PROJECT
+from falaj.store.unit import Units
+
+SQL = queries("ground")
+
+
+class Ground:
+    """One open store.
+
+    Args:
+        keys: the key hierarchy under the custodian's root.
+        contents: the objects, by location and key domain.
+        signer: signs checkpoints of the ledger.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        kinds: Kinds,
+        log: Log,
+        units: Units,
+        keys: KeyStore,
+        contents: Contents,
+        signer: Signer,
+    ) -> None:
+        self.database = database
+        self.kinds = kinds
+        self.catalog = Catalog(kinds)
+        self.log = log
+        self.units = units
+        self.keys = keys
+        self.contents = contents
+        self.signer = signer
+
+    def project_by_name(self, tx: Transaction, project: str) -> Project | None:
+        """A project by its name, None where there is none."""
+        rows = PROJECT.where(tx, "name = :name", {"name": project})
+        return rows[0] if rows else None
+
+    def remembered(self, tx: Transaction, principal: str, key: str) -> tuple[str, bytes] | None:
+        """The request digest and response kept under an idempotency key."""
+        row = tx.row(SQL["remembered"], {"principal": principal, "key": key})
+        return None if row is None else (str(row[0]), bytes(row[1]))
+
+    def remember(
+        self, tx: Transaction, principal: str, key: str, op: str, request: str, response: bytes, at: str
+    ) -> None:
+        """Keep the answer to a request under its idempotency key, in the transaction of its effect."""
+        tx.run(
+            SQL["remember"],
+            {"principal": principal, "key": key, "op": op, "request": request, "response": response, "at": at},
+        )
+
+    def meta(self, tx: Transaction, key: str) -> str | None:
+        """A fact about the store itself."""
+        row = tx.row(SQL["meta"], {"key": key})
+        return None if row is None else str(row[0])
+
+    def close(self) -> None:
+        """Close the database."""
+        self.database.close()
