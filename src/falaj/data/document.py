@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from math import isfinite
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -20,12 +21,12 @@ MAX_BYTES: Final = 256 * 1024
 MAX_DEPTH: Final = 24
 MAX_TEXT: Final = 16 * 1024
 
-Plain = None | bool | int | float | str | list[Any] | dict[str, Any]
+Plain = bool | int | float | str | list[Any] | dict[str, Any] | None
 Path = tuple[str | int, ...]
 
 _INT = re.compile(r"[-+]?[0-9]{1,18}")
 _FLOAT = re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]{1,3})?")
-_WORDS: dict[str, None | bool] = {"": None, "~": None, "null": None, "true": True, "false": False}
+_WORDS: dict[str, bool | None] = {"": None, "~": None, "null": None, "true": True, "false": False}
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -56,7 +57,7 @@ def read(text: str | bytes, *, name: str) -> Document:
         data = builder.document(iter(yaml.parse(text, Loader=yaml.SafeLoader)))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}" if mark else ""
+        where = f" line {mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be read"
         raise Invalid(f"{name}{where}: not YAML: {problem}", next_step="check indentation and quotes there") from error
     return Document(data, builder.lines, name)
@@ -83,7 +84,7 @@ def _check_plain(value: object, name: str, depth: int) -> None:
         for part in value:
             _check_plain(part, name, depth + 1)
     elif isinstance(value, float):
-        if value != value or value in (float("inf"), float("-inf")):
+        if not isfinite(value):
             raise Invalid(f"{name}: {value} is not a number that can be stored")
     elif value is not None and not isinstance(value, bool | int | str):
         raise Invalid(f"{name}: {type(value).__name__} is not plain data", next_step="use text, numbers, lists, maps")
@@ -110,7 +111,7 @@ class _Builder:
         return data
 
     def _value(self, event: Any, events: Iterator[Any], path: Path) -> Plain:
-        self.lines[path] = event.start_mark.line + 1
+        self.lines[path] = _line(event)
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             self._refuse(event, "anchors and aliases are not read", "write the value out")
         if len(path) > MAX_DEPTH:
@@ -128,10 +129,9 @@ class _Builder:
         while not isinstance(event := next(events), yaml.MappingEndEvent):
             if not isinstance(event, yaml.ScalarEvent) or event.anchor or event.value == "<<":
                 self._refuse(event, "a key must be plain text", "write key: value")
-            key = event.value
+            key, line = str(event.value), _line(event)
             if key in fields:
                 self._refuse(event, f"key {printable(key)} stands here a second time", "keep one of them")
-            line = event.start_mark.line + 1
             fields[key] = self._value(next(events), events, (*path, key))
             self.lines[(*path, key)] = line
         return fields
@@ -155,7 +155,11 @@ class _Builder:
         return text
 
     def _refuse(self, event: Any, what: str, next_step: str) -> NoReturn:
-        raise Invalid(f"{self.name} line {event.start_mark.line + 1}: {what}", next_step=next_step)
+        raise Invalid(f"{self.name} line {_line(event)}: {what}", next_step=next_step)
+
+
+def _line(event: Any) -> int:
+    return int(event.start_mark.line) + 1
 
 
 class View:

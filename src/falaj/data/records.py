@@ -5,6 +5,7 @@ All are frozen and plain: they go into payloads, over HTTP and into messages as 
 
 from __future__ import annotations
 
+from math import isnan
 from typing import Any, Final, Literal
 
 import msgspec
@@ -17,7 +18,7 @@ LogicalType = Literal["string", "integer", "number", "boolean", "date", "timesta
 Severity = Literal["error", "warning"]
 Unit = Literal["rows", "percent"]
 Kind = Literal["nulls", "missing", "invalid", "range", "length", "multiple", "duplicates", "rows", "sql", "freshness"]
-Scalar = None | bool | int | float | str
+Scalar = bool | int | float | str | None
 
 SIGNS: Final = {
     "mustBe": "=",
@@ -40,7 +41,7 @@ class Bound(msgspec.Struct, frozen=True):
 
     def holds(self, observed: float | bool) -> bool:
         """Between counts both of its ends as inside. NaN holds for nothing."""
-        if observed != observed:
+        if isnan(observed):
             return False
         match self.op:
             case "mustBe":
@@ -286,7 +287,7 @@ class ReportSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DatasetColumn(msgspec.Struct, frozen=True, kw_only=True):
-    """A column as a version holds it. `type` is the contract's logical type, or the stored type where none is declared."""
+    """A column as a version holds it. `type` is the logical type, or the stored type where none is declared."""
 
     name: str
     type: str
