@@ -26,11 +26,12 @@ from typing import Any, Literal, Protocol, TypeVar
 import msgspec
 
 from falaj.access import rules as access_rules
-from falaj.access.records import Decision, Principal, Request, Token
-from falaj.access.roles import ROLES_FROM
+from falaj.access.records import Decision, Principal, Request
+from falaj.access.roles import SEE, Roles
 from falaj.access.snapshot import Snapshot
+from falaj.access.tokens import Token
 from falaj.core.digests import sha256
-from falaj.core.encoding import canonical, convert, moment
+from falaj.core.encoding import canonical, convert
 from falaj.core.entries import What
 from falaj.core.errors import Conflict, FalajError, Forbidden, Invalid, NotFound, Refused
 from falaj.core.names import Thing, name
@@ -43,12 +44,19 @@ from falaj.store.unit import Actor, Unit
 Sort = Literal["query", "command", "transfer", "job"]
 F = TypeVar("F", bound=Callable[..., Any])
 MAX_KEY = 128
+EMBEDDED_OWNER = Decision(True, "allowed", "embedded: the operating-system user owns this store")
 
 
 class NotDeclared(Invalid):
     """No operation of that name."""
 
     code, status = "no_such_operation", 404
+
+
+class SamePerson(Forbidden):
+    """Proposer and approver are the same person."""
+
+    code = "same_person"
 
 
 class KeyReused(Conflict):
@@ -75,7 +83,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         on: templates of the resources it touches; each must be allowed.
         what: the event that its entry tells; None for a query.
-        roles: the roles that hold it.
+        roles: the least built-in roles that hold it (see `access.roles`).
         kind: the kind meant where an argument names none.
         params: struct of its arguments.
         returns: type of its result.
@@ -119,11 +127,14 @@ class Staging(Protocol):
 class Context:
     """What an operation works with. Made by the door alone."""
 
-    def __init__(self, door: Door, operation: Operation, caller: Caller, project: Project | None) -> None:
+    def __init__(
+        self, door: Door, operation: Operation, caller: Caller, project: Project | None, resources: tuple[str, ...]
+    ) -> None:
         self.door = door
         self.ground: Ground = door.ground
         self.operation = operation
         self.caller = caller
+        self.resources = resources
         self._project = project
         self._tx: Transaction | None = None
         self._unit: Unit | None = None
@@ -183,7 +194,28 @@ class Context:
 
     def decide(self, operation: str, resource: str, **attributes: Any) -> Decision:
         """Would this caller be allowed another operation on a resource?"""
-        return self.door.decide(self.caller, self.door.operations[operation], (resource,), attributes)
+        return self.door.decide(self.caller, self.door.operations[operation].name, (resource,), attributes)
+
+    def thing(self, text: str) -> Thing:
+        """An address with its kind, as the operation means it."""
+        return self.door.thing(self.project.name, text, self.operation.kind)
+
+    def roles_on(self, thing: Thing) -> tuple[str, ...]:
+        """Every role that the caller holds on a thing."""
+        if self.caller.embedded:
+            return ("contributor", "maintainer", "owner", "viewer")
+        return access_rules.roles_on(
+            self.caller.principal, self.resource(thing), self.door.snapshot(), datetime.now(UTC)
+        )
+
+    def require_other_person(self, person: str, thing: Thing) -> None:
+        """Four eyes. Raises: Forbidden where the caller is that person, whatever token they hold."""
+        if self.caller.principal.person == person:
+            raise SamePerson(
+                f"{thing}: the one who proposes does not approve",
+                next_step="ask another person with the role maintainer"
+                + (" (embedded, there is one person only: use a server)" if self.caller.embedded else ""),
+            )
 
     def resource(self, thing: Thing) -> str:
         """The thing as a resource of this project."""
@@ -220,13 +252,12 @@ class Operations:
             raise Invalid(f"operation {operation.name} is declared twice")
         self._by_name[operation.name] = operation
 
-    def by_role(self) -> dict[str, frozenset[str]]:
+    def roles(self) -> Roles:
         """Every role as the named set of its operations."""
-        roles: dict[str, set[str]] = {}
-        for operation in self._by_name.values():
-            for role in operation.roles:
-                roles.setdefault(role, set()).add(operation.name)
-        return {role: frozenset(names) for role, names in roles.items()}
+        return Roles(
+            {o.name: o.roles for o in self},
+            changing={o.name for o in self if o.sort in {"command", "job"}},
+        )
 
     def include(self, *modules: Any) -> None:
         """Register what `@query`, `@command`, `@transfer` and `@job` marked in these modules."""
@@ -258,7 +289,7 @@ def _declare(
                 sort=sort,
                 on=(on,) if isinstance(on, str) else on,
                 what=what,
-                roles=frozenset({*ROLES_FROM[role], *also}),
+                roles=frozenset({role, *also}),
                 kind=kind,
                 function=function,
                 params=_params_of(operation, function),
@@ -359,14 +390,13 @@ class Door:
     Args:
         operations: every declared operation.
         staging: where bytes wait that were sent before the operation that names them.
-        identify: turns the words of a person's id into a name, for explanations.
     """
 
-    def __init__(self, ground: Ground, operations: Operations, snapshots: Snapshots, staging: Staging) -> None:
+    def __init__(self, ground: Ground, operations: Operations, bindings: Bindings, staging: Staging) -> None:
         self.ground = ground
         self.operations = operations
         self.staging = staging
-        self._snapshots = snapshots
+        self._bindings = bindings
 
     # the way in
 
@@ -394,11 +424,11 @@ class Door:
         if project:
             name(project, "project")
         resources = self._resources(operation, params, project)
-        decision = self.decide(caller, operation, resources, {})
+        decision = self.decide(caller, operation.name, resources, {})
         if not decision.allowed:
             raise self._denied(operation, caller, project, resources, decision)
         row = self._project_row(operation, project)
-        context = Context(self, operation, caller, row)
+        context = Context(self, operation, caller, row, resources)
         if progress:
             context.progress = progress
         try:
@@ -482,34 +512,44 @@ class Door:
     # deciding
 
     def decide(
-        self, caller: Caller, operation: Operation, resources: tuple[str, ...], attributes: Mapping[str, Any]
+        self,
+        caller: Caller,
+        operation: str,
+        resources: tuple[str, ...],
+        attributes: Mapping[str, Any],
+        snapshot: Snapshot | None = None,
     ) -> Decision:
-        """Decide by the current snapshot. The answer carries what decided it."""
+        """Decide by the current snapshot, or by the one given. The answer carries what decided it."""
         if caller.embedded:
-            return access_rules.EMBEDDED_OWNER
-        return access_rules.decide(
-            Request(
-                principal=caller.principal,
-                operation=operation.name,
-                resources=resources,
-                attributes=attributes,
-                at=moment(datetime.now(UTC)),
-                token=caller.token,
-            ),
-            self._snapshots.current(),
+            return EMBEDDED_OWNER
+        narrowed = {"token_scope": caller.token.scope, "token_roles": caller.token.roles} if caller.token else {}
+        request = Request(
+            principal=caller.principal,
+            operation=operation,
+            resources=resources,
+            attributes=attributes,
+            at=datetime.now(UTC),
+            **narrowed,
         )
+        return access_rules.decide(request, snapshot or self._bindings.current())
 
     def check_still_allowed(self, tx: Transaction, context: Context) -> None:
-        """Inside a writing transaction: the bindings that were decided by are still in force.
+        """Inside a writing transaction: what was decided still holds by the bindings and the token of this instant.
 
-        Raises: Conflict where they changed since; the caller may simply ask again.
+        Raises: Unauthenticated, NotFound, Forbidden: as if it were asked now.
         """
-        if not context.caller.embedded:
-            self._snapshots.check(tx, context.caller)
+        caller = context.caller
+        if caller.embedded:
+            return
+        fresh = self._bindings.changed(tx, caller.token)
+        if fresh is not None:
+            decision = self.decide(caller, context.operation.name, context.resources, {}, fresh)
+            if not decision.allowed:
+                raise Forbidden(f"{context.operation.name}: the binding was revoked at this moment")
 
     def snapshot(self) -> Snapshot:
         """The bindings in force, for explanations."""
-        return self._snapshots.current()
+        return self._bindings.current()
 
     # words and entries
 
@@ -555,8 +595,7 @@ class Door:
         self, operation: Operation, caller: Caller, project: str, resources: tuple[str, ...], decision: Decision
     ) -> FalajError:
         # Who may not even look is told what one is told of a thing that is not there: same words, same work.
-        look = self.operations["asset.show"] if "asset.show" in self.operations else operation
-        sees = self.decide(caller, look, resources, {}).allowed
+        sees = self.decide(caller, SEE, resources, {}).allowed
         with self.ground.database.read() as tx:
             row = self.ground.project_by_name(tx, project)
         shown = resources[0].partition(":")[2] or resources[0]
@@ -588,15 +627,18 @@ class Door:
         error.facts = {**error.facts, "entry": entry.id}
 
 
-class Snapshots(Protocol):
+class Bindings(Protocol):
     """Where the door gets the bindings from."""
 
     def current(self) -> Snapshot:
         """The newest snapshot."""
         ...
 
-    def check(self, tx: Transaction, caller: Caller) -> None:
-        """Raises: Conflict where bindings or the caller's token changed since `current`."""
+    def changed(self, tx: Transaction, token: Token | None) -> Snapshot | None:
+        """The snapshot of this transaction where it is newer than the current one, else None.
+
+        Raises: Unauthenticated where the token was revoked.
+        """
         ...
 
 

@@ -6,7 +6,7 @@ at the door; whether a guarded ref may move is decided here, by rows alone: the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -58,10 +58,20 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Catalog:
-    """The governed things of a store."""
+    """The governed things of a store.
 
-    def __init__(self, kinds: Kinds) -> None:
+    Args:
+        four_eyes: whether a change of what governs (gates, policies, contracts) needs a second person: on a
+            server, where persons can be told apart.
+
+    `fit` is set by the platform: whether a version is still fit to be held (signed, allowed to rest here); asked
+    before every move, forward or back.
+    """
+
+    def __init__(self, kinds: Kinds, *, four_eyes: bool = False) -> None:
         self.kinds = kinds
+        self.four_eyes = four_eyes
+        self.fit: Callable[[Transaction, Asset, Version], None] = lambda _tx, _asset, _version: None
 
     # reading
 
@@ -163,6 +173,10 @@ class Catalog:
         """The approvals given to a proposal."""
         return APPROVAL.where(tx, "proposal = :proposal ORDER BY at", {"proposal": proposal})
 
+    def asked_approvals(self, asset: Asset, holder: Ref | None) -> tuple[str, ...]:
+        """The roles that must approve a move of this ref whatever any gate says."""
+        return ("maintainer",) if self.four_eyes and self.kinds[asset.kind].config and holder else ()
+
     # changing
 
     def add_project(self, unit: Unit, project_name: str) -> Project:
@@ -243,6 +257,7 @@ class Catalog:
 
         Raises: GuardRefused, RefConflict, Refused where the version is not live.
         """
+        self.fit(unit.tx, asset, candidate)
         if candidate.state != "live":
             raise Refused(
                 f"{asset.name} v{candidate.number} is {candidate.state}: no ref moves to it",
@@ -260,12 +275,53 @@ class Catalog:
             {v.gate: v for v in locked if v},
             proposal,
             approvals,
+            self.asked_approvals(asset, holder),
         )
         for verdict in used:
             unit.put(VERDICT, msgspec.structs.replace(verdict, used_by=unit.entry_id))
         if proposal:
             unit.put(PROPOSAL, msgspec.structs.replace(proposal, state="moved"))
         return self._move(unit, asset, holder, ref_name, candidate, "promote" if used else "move", proposal)
+
+    def propose(
+        self,
+        unit: Unit,
+        asset: Asset,
+        ref_name: str,
+        version: int,
+        holder: int | None,
+        verdicts: tuple[str, ...],
+        reason: str = "",
+    ) -> Proposal:
+        """Write down somebody's wish to move a ref. The caller says the entry."""
+        return unit.add(
+            PROPOSAL,
+            Proposal(
+                id=new_id(),
+                project=asset.project,
+                asset=asset.id,
+                ref=ref_name,
+                version=version,
+                holder=holder,
+                verdicts=verdicts,
+                at=unit.now,
+                by=unit.actor.principal,
+                person=unit.actor.person,
+                reason=reason[:1000],
+            ),
+        )
+
+    def expect(self, tx: Transaction, asset: Asset, ref_name: str, version: int | None) -> None:
+        """Raises: RefConflict where the ref is not held by the version that the caller expects (None: any)."""
+        if version is None:
+            return
+        holder = self.ref(tx, asset, ref_name, lock=True)
+        held = holder.version if holder else 0
+        if held != version:
+            raise RefConflict(
+                f"{asset.name}@{ref_name} is held by v{held}, not by v{version}",
+                next_step=f"falaj log {asset.name}@{ref_name}",
+            )
 
     def roll_back(self, unit: Unit, asset: Asset, ref_name: str, to: int | None = None) -> RefMove:
         """Move a ref back to a version that held it before: `to`, or the one before the holder.
@@ -289,6 +345,7 @@ class Catalog:
         candidate = self.version(unit.tx, asset, to)
         if candidate.state != "live":
             raise RollbackRefused(f"{where}: v{to} is {candidate.state}", next_step=f"falaj log {asset.name}@{ref_name}")
+        self.fit(unit.tx, asset, candidate)
         return self._move(unit, asset, holder, ref_name, candidate, "rollback", None)
 
     def rebuild_projections(self, tx: Transaction) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from falaj.core.encoding import decode
 from falaj.core.records import Project
 from falaj.store.catalog import Catalog
 from falaj.store.content import Contents
@@ -15,6 +18,7 @@ from falaj.store.rows import PROJECT
 from falaj.store.unit import Units
 
 SQL = queries("ground")
+LEDGER = queries("ledger")
 
 
 class Ground:
@@ -24,6 +28,7 @@ class Ground:
         keys: the key hierarchy under the custodian's root.
         contents: the objects, by location and key domain.
         signer: signs checkpoints of the ledger.
+        four_eyes: a server, where persons can be told apart.
     """
 
     def __init__(
@@ -35,15 +40,18 @@ class Ground:
         keys: KeyStore,
         contents: Contents,
         signer: Signer,
+        *,
+        four_eyes: bool = False,
     ) -> None:
         self.database = database
         self.kinds = kinds
-        self.catalog = Catalog(kinds)
+        self.catalog = Catalog(kinds, four_eyes=four_eyes)
         self.log = log
         self.units = units
         self.keys = keys
         self.contents = contents
         self.signer = signer
+        self.four_eyes = four_eyes
 
     def project_by_name(self, tx: Transaction, project: str) -> Project | None:
         """A project by its name, None where there is none."""
@@ -63,6 +71,11 @@ class Ground:
             SQL["remember"],
             {"principal": principal, "key": key, "op": op, "request": request, "response": response, "at": at},
         )
+
+    def detail(self, tx: Transaction, entry_id: str) -> dict[str, Any]:
+        """The words beside an entry; empty where there are none, or where they were erased."""
+        row = tx.row(LEDGER["detail"], {"entry": entry_id})
+        return {} if row is None else decode(bytes(row[1]), dict[str, Any], "detail")
 
     def meta(self, tx: Transaction, key: str) -> str | None:
         """A fact about the store itself."""

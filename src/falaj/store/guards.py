@@ -21,6 +21,7 @@ def check_move(
     verdicts: Mapping[str, Verdict],
     proposal: Proposal | None,
     approvals: Sequence[Approval],
+    asked: Sequence[str] = (),
 ) -> tuple[Verdict, ...]:
     """The verdicts that let the ref move.
 
@@ -28,6 +29,7 @@ def check_move(
         where: the ref in words, for messages.
         verdicts: by id of the gate: the verdict offered for it.
         approvals: given to `proposal`.
+        asked: roles that must approve whatever the verdicts ask for.
     Raises: GuardRefused, with the first reason found.
     """
     used: list[Verdict] = []
@@ -47,21 +49,20 @@ def check_move(
             if wrong:
                 raise _refusal(where, why, candidate)
         used.append(verdict)
-    missing = missing_approvals(used, proposal, approvals)
+    missing = missing_approvals([*asked, *(r for v in used for r in v.approvals)], proposal, approvals)
     if missing:
         raise _refusal(where, f"approval is missing: {'; '.join(missing)}", candidate)
     return tuple(used)
 
 
 def missing_approvals(
-    verdicts: Sequence[Verdict], proposal: Proposal | None, approvals: Sequence[Approval]
+    asked: Sequence[str], proposal: Proposal | None, approvals: Sequence[Approval]
 ) -> tuple[str, ...]:
     """Approvals asked for and not yet given. One person fills one of them; the proposing person fills none.
 
     Each asked-for approval is the name of a role; roles are ranked by the door that records them, so the row of an
     approval lists every role that the person held on the ref.
     """
-    asked = [role for verdict in verdicts for role in verdict.approvals]
     proposer = proposal.person if proposal else None
     free = [a for a in approvals if a.person != proposer]
     missing: list[str] = []

@@ -37,6 +37,8 @@ class Kind(Generic[P]):
             needs another person's approval.
         project_fields: fields of the payload kept as indexed columns.
         guards: refs (`[kind/]name@ref`) that move only by a verdict on behalf of an asset of this kind.
+        folder: where files of this kind lie in a project; `falaj apply` reads them.
+        parse: the asset's name and payload from such a file's text; raises Invalid, naming field and value.
     """
 
     def __init__(
@@ -49,10 +51,13 @@ class Kind(Generic[P]):
         config: bool = False,
         project_fields: Callable[[P], Mapping[str, Scalar]] = _nothing,
         guards: Callable[[P], tuple[str, ...]] = _no_guards,
+        folder: str = "",
+        parse: Callable[[str], tuple[str, P]] | None = None,
     ) -> None:
         self.name, self.payload, self.schema = name, payload, schema
         self.bare, self.config = bare, config
         self.project_fields, self.guards = project_fields, guards
+        self.folder, self.parse = folder, parse
         self._decoder = msgspec.json.Decoder(payload)
 
     def encode(self, payload: P) -> bytes:

@@ -66,7 +66,7 @@ class Table(Generic[R]):
 
     def get(self, tx: Transaction, *key: Any, lock: bool = False) -> R | None:
         """One row by its whole key; `lock` keeps others from changing it until the transaction ends."""
-        sql = self.get_sql + (" FOR UPDATE" if lock else "")
+        sql = self.get_sql + (" FOR UPDATE" if lock and tx.writable else "")
         row = tx.row(sql, dict(zip(self.key, key, strict=True)))
         return None if row is None else self.parse(row)
 

@@ -1,0 +1,1 @@
+"""Room: what can be done with any asset of any kind."""

@@ -1,0 +1,174 @@
+"""What the operations on assets answer: plain views of rows, with names in place of ids where a person reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of the answers."""
+
+
+class RefView(View):
+    """A ref as it stands."""
+
+    name: str
+    version: int
+    moved_at: str
+    guarded_by: tuple[str, ...] = ()
+
+
+class VersionView(View):
+    """One version. `payload` is the kind's record in plain values; `by` the name of who added it."""
+
+    kind: str
+    name: str
+    version: int
+    state: str
+    created_at: str
+    by: str
+    digest: str
+    size_bytes: int
+    stored_bytes: int
+    run: str | None
+    refs: tuple[str, ...]
+    payload: Any
+
+
+class AssetView(View):
+    """An asset: its refs, and the version asked for (or that `main` or the only ref holds)."""
+
+    kind: str
+    name: str
+    created_at: str
+    versions: int
+    refs: tuple[RefView, ...]
+    shown: VersionView | None
+
+
+class AssetRow(View):
+    """A line of a list."""
+
+    kind: str
+    name: str
+    versions: int
+    refs: dict[str, int]
+
+
+class Page(View):
+    """A page of assets; `next` is the key to go on after, None at the end."""
+
+    items: tuple[AssetRow, ...]
+    next: str | None
+
+
+class MoveView(View):
+    """A line of a ref's history."""
+
+    ref: str
+    version: int
+    previous: int | None
+    sort: str
+    at: str
+    by: str
+    entry: int | None
+    reason: str = ""
+
+
+class LogView(View):
+    """The history of an asset: the moves of its refs (newest first), and its versions (newest first)."""
+
+    kind: str
+    name: str
+    moves: tuple[MoveView, ...]
+    versions: tuple[VersionView, ...]
+
+
+class MoveResult(View):
+    """What moving a ref came to."""
+
+    ref: str
+    version: int
+    previous: int | None
+    sort: str
+    entry_id: str
+    entry: int | None = None
+
+
+class LineageNode(View):
+    """One version in a lineage. `depth` 0 is where one asked."""
+
+    kind: str
+    name: str
+    version: int
+    depth: int
+    by: str
+    created_at: str
+    run: str | None
+    run_sort: str = ""
+    code: dict[str, Any] = {}
+    inputs: tuple[str, ...] = ()
+    approved_by: tuple[str, ...] = ()
+    proposed_by: str = ""
+    refs: tuple[str, ...] = ()
+    digest: str = ""
+
+
+class Lineage(View):
+    """What a version came from, or what came from it."""
+
+    thing: str
+    direction: str
+    nodes: tuple[LineageNode, ...]
+
+
+class AppliedFile(View):
+    """What applying one file came to: "created", "changed", "unchanged", or "proposed" (waits for another person)."""
+
+    path: str
+    kind: str
+    name: str
+    outcome: str
+    version: int
+    previous: int | None
+    proposal: str | None = None
+
+
+class Applied(View):
+    """What `falaj apply` came to."""
+
+    files: tuple[AppliedFile, ...]
+    entry_id: str | None
+    entry: int | None = None
+
+
+class ConfigFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file to be applied: its path below the project folder, and its text."""
+
+    path: str
+    text: str
+
+
+class ProposalView(View):
+    """A proposal, and what it still waits for."""
+
+    id: str
+    thing: str
+    version: int
+    holder: int | None
+    by: str
+    at: str
+    state: str
+    reason: str
+    waits_for: tuple[str, ...]
+    approved_by: tuple[str, ...]
+
+
+class Done(View):
+    """A plain yes, with its entry."""
+
+    thing: str
+    entry_id: str
+    note: str = ""

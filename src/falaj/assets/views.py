@@ -1,0 +1,79 @@
+"""Rows of the catalog turned into the views that people read. Reads only; shared by the rooms above."""
+
+from __future__ import annotations
+
+import msgspec
+
+from falaj.access.rows import names_of
+from falaj.assets.records import AssetRow, ProposalView, RefView, VersionView
+from falaj.core.records import Asset, Proposal, Version
+from falaj.store.catalog import Catalog
+from falaj.store.guards import missing_approvals
+from falaj.store.ledger.log import SQL as LEDGER_SQL
+from falaj.store.metadata import Transaction
+from falaj.store.rows import ASSET
+
+
+def version_view(tx: Transaction, catalog: Catalog, asset: Asset, version: Version) -> VersionView:
+    """A version as people read it."""
+    refs = tuple(r.name for r in catalog.refs(tx, asset) if r.version == version.number)
+    return VersionView(
+        kind=asset.kind,
+        name=asset.name,
+        version=version.number,
+        state=version.state,
+        created_at=version.created_at,
+        by=names_of(tx, [version.by]).get(version.by, version.by),
+        digest=version.digest,
+        size_bytes=version.size_bytes,
+        stored_bytes=version.stored_bytes,
+        run=version.run,
+        refs=refs,
+        payload=msgspec.to_builtins(catalog.payload(asset, version)),
+    )
+
+
+def ref_views(tx: Transaction, catalog: Catalog, asset: Asset) -> tuple[RefView, ...]:
+    """The refs of an asset, with the gates that guard them."""
+    out = []
+    for ref in catalog.refs(tx, asset):
+        gates = [ASSET.get(tx, g.gate) for g in catalog.guards_of(tx, asset, ref.name)]
+        names = tuple(g.name for g in gates if g)
+        out.append(RefView(name=ref.name, version=ref.version, moved_at=ref.moved_at, guarded_by=names))
+    return tuple(out)
+
+
+def asset_row(tx: Transaction, catalog: Catalog, asset: Asset) -> AssetRow:
+    """An asset as a line of a list."""
+    newest = catalog.versions(tx, asset, limit=1)
+    refs = {r.name: r.version for r in catalog.refs(tx, asset)}
+    return AssetRow(kind=asset.kind, name=asset.name, versions=newest[0].number if newest else 0, refs=refs)
+
+
+def proposal_view(tx: Transaction, catalog: Catalog, proposal: Proposal) -> ProposalView:
+    """A proposal, and which approvals it still waits for."""
+    asset = ASSET.get(tx, proposal.asset)
+    assert asset is not None  # noqa: S101  rows of assets are never deleted
+    approvals = catalog.approvals(tx, proposal.id)
+    verdicts = [v for v in (catalog.verdict(tx, i) for i in proposal.verdicts) if v]
+    holder = catalog.ref(tx, asset, proposal.ref)
+    asked = [*catalog.asked_approvals(asset, holder), *(r for v in verdicts for r in v.approvals)]
+    names = names_of(tx, [proposal.by, *(a.by for a in approvals)])
+    return ProposalView(
+        id=proposal.id,
+        thing=f"{asset.kind}/{asset.name}@{proposal.ref}",
+        version=proposal.version,
+        holder=proposal.holder,
+        by=names.get(proposal.by, proposal.by),
+        at=proposal.at,
+        state=proposal.state,
+        reason=proposal.reason,
+        waits_for=missing_approvals(asked, proposal, approvals) if proposal.state == "open" else (),
+        approved_by=tuple(names.get(a.by, a.by) for a in approvals),
+    )
+
+
+def leaf_of(tx: Transaction, entry_id: str) -> int | None:
+    """The leaf number of an entry, None while it is pending."""
+    row = tx.row(LEDGER_SQL["leaf_of"], {"id": entry_id})
+    return None if row is None or row[0] is None else int(row[0])

@@ -1,0 +1,1 @@
+"""Room: policies and locations: where bytes may rest and be read, and proof of it."""

@@ -1,0 +1,1 @@
+"""Room: runs that a person's own code makes."""
