@@ -1,0 +1,53 @@
+# The tasks of the repository. Everything runs from .venv, which `make setup` fills from the lock files.
+PYTHON ?= python3
+WORKERS ?= 2
+BIN := .venv/bin
+STAMP := .venv/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-virtualenv
+
+.PHONY: setup demo check test bench docs format lock clean help
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 12
+
+setup: $(STAMP) ## install everything, locked by hashes, into .venv
+
+$(STAMP): pyproject.toml requirements/dev.txt requirements/flights.txt
+	@test -x $(BIN)/python || $(PYTHON) scripts/venv.py
+	@echo "installing the locked packages (about a minute)"
+	@$(PIP) --require-hashes -r requirements/dev.txt
+	@$(PIP) --require-hashes --no-deps --no-build-isolation -r requirements/flights.txt
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup ## the real flights: add, refuse, judge, promote, roll back, prove
+	@bash examples/flights/demo.sh
+
+check: setup ## format, lint, strict types, import contracts, the tree
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m scripts.tree
+	@$(BIN)/python -m scripts.links
+
+test: setup ## every test
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+bench: setup ## the bars of speed, each beside its bare limit
+	@$(BIN)/python -m benchmarks
+
+docs: setup ## the links of the documentation, and the pages that are tests
+	@$(BIN)/python -m scripts.links
+	@if [ -d tests/docs ]; then $(BIN)/python -m pytest tests/docs; fi
+
+format: setup ## rewrite the files as `make check` wants them
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format --quiet .
+
+lock: setup ## resolve pyproject.toml anew into requirements/; UPGRADE=1 takes the newest versions
+	@bash scripts/lock.sh $(if $(UPGRADE),--upgrade)
+
+clean: ## remove what was built; .venv stays
+	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info
+	@find src tests scripts benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
