@@ -27,13 +27,13 @@ import msgspec
 
 from falaj.access import rules as access_rules
 from falaj.access.records import Decision, Principal, Request
-from falaj.access.roles import SEE, Roles
+from falaj.access.roles import BUILT_IN, Roles
 from falaj.access.snapshot import Snapshot
 from falaj.access.tokens import Token
 from falaj.core.digests import sha256
 from falaj.core.encoding import canonical, convert
 from falaj.core.entries import What
-from falaj.core.errors import Conflict, FalajError, Forbidden, Invalid, NotFound, Refused
+from falaj.core.errors import Conflict, FalajError, Forbidden, Invalid, Refused
 from falaj.core.names import Thing, name
 from falaj.core.records import Project, Run
 from falaj.store import runs
@@ -128,13 +128,20 @@ class Context:
     """What an operation works with. Made by the door alone."""
 
     def __init__(
-        self, door: Door, operation: Operation, caller: Caller, project: Project | None, resources: tuple[str, ...]
+        self,
+        door: Door,
+        operation: Operation,
+        caller: Caller,
+        project: Project | None,
+        resources: tuple[str, ...],
+        snapshot: Snapshot | None,
     ) -> None:
         self.door = door
         self.ground: Ground = door.ground
         self.operation = operation
         self.caller = caller
         self.resources = resources
+        self.snapshot = snapshot
         self._project = project
         self._tx: Transaction | None = None
         self._unit: Unit | None = None
@@ -194,7 +201,7 @@ class Context:
 
     def decide(self, operation: str, resource: str, **attributes: Any) -> Decision:
         """Would this caller be allowed another operation on a resource?"""
-        return self.door.decide(self.caller, self.door.operations[operation].name, (resource,), attributes)
+        return self.door.decide(self.caller, self.door.operations[operation].name, (resource,), self.snapshot, attributes)
 
     def thing(self, text: str) -> Thing:
         """An address with its kind, as the operation means it."""
@@ -202,10 +209,12 @@ class Context:
 
     def roles_on(self, thing: Thing) -> tuple[str, ...]:
         """Every role that the caller holds on a thing."""
-        if self.caller.embedded:
-            return ("contributor", "maintainer", "owner", "viewer")
+        if self.snapshot is None:
+            return BUILT_IN
+        token = self.caller.token
+        narrowed = {"token_scope": token.scope, "token_roles": token.roles} if token else {}
         return access_rules.roles_on(
-            self.caller.principal, self.resource(thing), self.door.snapshot(), datetime.now(UTC)
+            self.caller.principal, self.resource(thing), self.snapshot, datetime.now(UTC), **narrowed
         )
 
     def require_other_person(self, person: str, thing: Thing) -> None:
@@ -424,11 +433,12 @@ class Door:
         if project:
             name(project, "project")
         resources = self._resources(operation, params, project)
-        decision = self.decide(caller, operation.name, resources, {})
+        snapshot = self.snapshot(caller)
+        decision = self.decide(caller, operation.name, resources, snapshot)
         if not decision.allowed:
-            raise self._denied(operation, caller, project, resources, decision)
+            raise self._denied(operation, caller, project, resources, decision, snapshot)
         row = self._project_row(operation, project)
-        context = Context(self, operation, caller, row, resources)
+        context = Context(self, operation, caller, row, resources, snapshot)
         if progress:
             context.progress = progress
         try:
@@ -516,40 +526,52 @@ class Door:
         caller: Caller,
         operation: str,
         resources: tuple[str, ...],
-        attributes: Mapping[str, Any],
-        snapshot: Snapshot | None = None,
+        snapshot: Snapshot | None,
+        attributes: Mapping[str, Any] | None = None,
     ) -> Decision:
-        """Decide by the current snapshot, or by the one given. The answer carries what decided it."""
-        if caller.embedded:
+        """Decide by a snapshot. The answer carries what decided it. Embedded, the owner of the store is asking."""
+        if caller.embedded or snapshot is None:
             return EMBEDDED_OWNER
-        narrowed = {"token_scope": caller.token.scope, "token_roles": caller.token.roles} if caller.token else {}
-        request = Request(
+        return access_rules.decide(self.request(caller, operation, resources, attributes), snapshot)
+
+    def request(
+        self,
+        caller: Caller,
+        operation: str,
+        resources: tuple[str, ...],
+        attributes: Mapping[str, Any] | None = None,
+    ) -> Request:
+        """The caller's question, narrowed to what the token in use is good for."""
+        asked = Request(
             principal=caller.principal,
             operation=operation,
             resources=resources,
-            attributes=attributes,
+            attributes=attributes or {},
             at=datetime.now(UTC),
-            **narrowed,
         )
-        return access_rules.decide(request, snapshot or self._bindings.current())
+        if caller.token is None:
+            return asked
+        return msgspec.structs.replace(asked, token_scope=caller.token.scope, token_roles=caller.token.roles)
 
     def check_still_allowed(self, tx: Transaction, context: Context) -> None:
         """Inside a writing transaction: what was decided still holds by the bindings and the token of this instant.
 
         Raises: Unauthenticated, NotFound, Forbidden: as if it were asked now.
         """
-        caller = context.caller
-        if caller.embedded:
+        caller, snapshot = context.caller, context.snapshot
+        if caller.embedded or snapshot is None:
             return
-        fresh = self._bindings.changed(tx, caller.token)
+        fresh = self._bindings.changed(tx, caller.token, since=snapshot.revision)
         if fresh is not None:
-            decision = self.decide(caller, context.operation.name, context.resources, {}, fresh)
+            decision = self.decide(caller, context.operation.name, context.resources, fresh)
             if not decision.allowed:
-                raise Forbidden(f"{context.operation.name}: the binding was revoked at this moment")
+                raise access_rules.refusal(
+                    self.request(caller, context.operation.name, context.resources), decision, fresh
+                )
 
-    def snapshot(self) -> Snapshot:
-        """The bindings in force, for explanations."""
-        return self._bindings.current()
+    def snapshot(self, caller: Caller) -> Snapshot | None:
+        """The bindings in force; None where the caller owns the store and none are asked."""
+        return None if caller.embedded else self._bindings.current()
 
     # words and entries
 
@@ -592,21 +614,19 @@ class Door:
             return self.ground.catalog.project(tx, project)
 
     def _denied(
-        self, operation: Operation, caller: Caller, project: str, resources: tuple[str, ...], decision: Decision
+        self,
+        operation: Operation,
+        caller: Caller,
+        project: str,
+        resources: tuple[str, ...],
+        decision: Decision,
+        snapshot: Snapshot | None,
     ) -> FalajError:
-        # Who may not even look is told what one is told of a thing that is not there: same words, same work.
-        sees = self.decide(caller, SEE, resources, {}).allowed
+        # Nothing here looks at whether the thing is there: unknown and forbidden are the same words and work.
+        assert snapshot is not None  # noqa: S101  the owner of an embedded store is never denied
+        error = access_rules.refusal(self.request(caller, operation.name, resources), decision, snapshot)
         with self.ground.database.read() as tx:
             row = self.ground.project_by_name(tx, project)
-        shown = resources[0].partition(":")[2] or resources[0]
-        error: FalajError
-        if sees:
-            error = Forbidden(
-                f"{operation.name} on {shown} is not allowed to you: {decision.reason}",
-                next_step=f"falaj access why {operation.name} {shown}",
-            )
-        else:
-            error = NotFound(f"{shown}: no such thing, or not for you", next_step="falaj access why")
         self._tell_refusal(caller, operation, row, resources, error, decision.reason)
         return error
 
@@ -634,8 +654,8 @@ class Bindings(Protocol):
         """The newest snapshot."""
         ...
 
-    def changed(self, tx: Transaction, token: Token | None) -> Snapshot | None:
-        """The snapshot of this transaction where it is newer than the current one, else None.
+    def changed(self, tx: Transaction, token: Token | None, *, since: int) -> Snapshot | None:
+        """The snapshot of this transaction where it is newer than revision `since`, else None.
 
         Raises: Unauthenticated where the token was revoked.
         """
