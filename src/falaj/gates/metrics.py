@@ -190,7 +190,7 @@ def _squared(y: Bools, p: Floats) -> Floats:
 
 def _nats(y: Bools, p: Floats) -> Floats:
     likelihood: Floats = np.clip(np.where(y, p, 1 - p), CLIP, 1 - CLIP)
-    return np.negative(np.log(likelihood))
+    return np.asarray(-np.log(likelihood), dtype=np.float64)
 
 
 def _right(y: Bools, p: Floats) -> Floats:
