@@ -3,7 +3,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 BIN := .venv/bin
 STAMP := .venv/.installed
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-virtualenv
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --require-virtualenv
 
 .PHONY: setup demo check test bench docs format lock clean help
 
@@ -24,8 +24,8 @@ demo: setup ## the real flights: add, refuse, judge, promote, roll back, prove
 	@bash examples/flights/demo.sh
 
 check: setup ## format, lint, strict types, import contracts, the tree
-	@$(BIN)/ruff format --quiet --check .
-	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check --output-format concise .
+	@$(BIN)/ruff check --quiet --output-format concise .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m scripts.tree
