@@ -102,6 +102,11 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     summary: str
     description: str
 
+    @property
+    def needs_project(self) -> bool:
+        """Whether it is done inside a project; else it is the store's own."""
+        return any("{project}" in template for template in self.on)
+
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """An authenticated caller. `embedded`: the operating-system user who owns the store."""
@@ -268,6 +273,12 @@ class Operations:
             changing={o.name for o in self if o.sort in {"command", "job"}},
         )
 
+    def check_role(self, role: str) -> None:
+        """Raises: Invalid for a role that gives nothing."""
+        roles = self.roles()
+        if not roles.operations(role):
+            raise Invalid(f"role {role[:40]!r}: there is no such role", next_step=f"one of {', '.join(roles.names())}")
+
     def include(self, *modules: Any) -> None:
         """Register what `@query`, `@command`, `@transfer` and `@job` marked in these modules."""
         for module in modules:
@@ -398,14 +409,19 @@ class Door:
 
     Args:
         operations: every declared operation.
+        bindings: where the bindings in force come from.
         staging: where bytes wait that were sent before the operation that names them.
+        token_key: the 32-byte key that token hashes are made with.
     """
 
-    def __init__(self, ground: Ground, operations: Operations, bindings: Bindings, staging: Staging) -> None:
+    def __init__(
+        self, ground: Ground, operations: Operations, bindings: Bindings, staging: Staging, token_key: bytes
+    ) -> None:
         self.ground = ground
         self.operations = operations
         self.staging = staging
         self._bindings = bindings
+        self.token_key = token_key
 
     # the way in
 
@@ -569,6 +585,10 @@ class Door:
                     self.request(caller, context.operation.name, context.resources), decision, fresh
                 )
 
+    def bindings(self) -> Snapshot:
+        """The bindings in force, for explanations."""
+        return self._bindings.current()
+
     def snapshot(self, caller: Caller) -> Snapshot | None:
         """The bindings in force; None where the caller owns the store and none are asked."""
         return None if caller.embedded else self._bindings.current()
@@ -606,7 +626,7 @@ class Door:
             return self.ground.catalog.kind_of(tx, rows.id if rows else "", thing, kind or "model")
 
     def _project_row(self, operation: Operation, project: str) -> Project | None:
-        if all(template == "store" for template in operation.on):
+        if not operation.needs_project:
             return None
         if not project:
             raise Invalid(f"{operation.name} needs a project", next_step="name the project")

@@ -86,7 +86,7 @@ CREATE TABLE wrapped_key (
   wrapped BLOB, fingerprint TEXT NOT NULL, algorithm TEXT NOT NULL, state TEXT NOT NULL, created_at TEXT NOT NULL,
   destroyed_at TEXT
 );
-CREATE INDEX wrapped_key_of ON wrapped_key (domain, purpose);
+CREATE UNIQUE INDEX wrapped_key_of ON wrapped_key (domain, purpose, epoch);
 
 CREATE TABLE pack (
   id TEXT PRIMARY KEY, location TEXT NOT NULL, domain TEXT NOT NULL, epoch INTEGER NOT NULL, size INTEGER NOT NULL,

@@ -55,3 +55,9 @@ SELECT id, leaf, project, what, op, at, body FROM ledger_entry WHERE leaf = :lea
 
 -- name: by_id            one entry by its id
 SELECT id, leaf, project, what, op, at, body FROM ledger_entry WHERE id = :id;
+
+-- name: pending_bodies   the bodies of all entries that wait for a number
+SELECT body FROM ledger_entry WHERE leaf IS NULL ORDER BY id;
+
+-- name: nodes            every node, by level and index
+SELECT level, idx, hash FROM ledger_node ORDER BY level, idx;

@@ -1,0 +1,1 @@
+"""Room: persons, tokens, bindings, keys, and the ledger that proves what they did."""
