@@ -43,7 +43,8 @@ class Compiled(msgspec.Struct, frozen=True):
 
     Attributes:
         sql: returns one row: the row count, then one value for each of `measures`.
-        measures: what each further value is: ("type", column index) or ("rule", index of the rule).
+        measures: what each further value is: ("type", column index), ("rule", index of the rule), or ("read", column
+            index) for a column that is only read.
         bad: rule index -> condition that holds for the rows that break it.
     """
 
@@ -146,6 +147,11 @@ def compile_rules(
     """
     index = {c.name: i for i, c in enumerate(contract.columns)}
     selects, measures, bad = ["count(*)"], [], {}
+    looked_at = {index[c] for rule in contract.rules if rule.kind not in ("sql", "duplicates") for c in rule.columns}
+    for i in sorted(set(opened.present) - set(opened.checked) - looked_at):
+        # Read all the same: only then is it known that its bytes are whole.
+        measures.append(("read", i))
+        selects.append(f"count(c{i})")
     for i in opened.checked:
         measures.append(("type", i))
         selects.append(f"count(*) FILTER (WHERE t{i} IS NOT NULL AND c{i} IS NULL)")
@@ -203,7 +209,7 @@ def _literal(value: Scalar, kind: Any) -> str:
         return str(value).lower()
     if isinstance(value, int | float):
         return repr(value)
-    return f"CAST({text(str(value))} AS {sql_type(kind)})"
+    return tables.in_utc(text(str(value))) if kind == "timestamp" else f"CAST({text(str(value))} AS {sql_type(kind)})"
 
 
 def _word(value: Scalar) -> str:
@@ -242,7 +248,8 @@ class _Judging:
 
     def report(self, measured: dict[tuple[str, int], Any], readable: Finding) -> Report:
         """Findings in the order: reading, columns, types, then the contract's own rules in its order."""
-        typed = [i for i, column in enumerate(self.contract.columns) if column.type != "string"]
+        columns = enumerate(self.contract.columns)
+        typed = [i for i, column in columns if column.type != "string" or i in self.opened.stored]
         findings = [readable, self.columns()]
         if not any(rule.kind == "rows" for rule in self.contract.rules):
             findings.append(self.any_rows())

@@ -79,14 +79,18 @@ def _check_plain(value: object, name: str, depth: int) -> None:
         for key, part in value.items():
             if not isinstance(key, str):
                 raise Invalid(f"{name}: key {str(key)[:40]!r} is not text", next_step="quote the key")
+            _check_plain(key, name, depth)
             _check_plain(part, name, depth + 1)
     elif isinstance(value, list):
         for part in value:
             _check_plain(part, name, depth + 1)
+    elif isinstance(value, str):
+        if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
+            raise Invalid(f"{name}: half a character (a lone surrogate)", next_step="send the character itself")
     elif isinstance(value, float):
         if not isfinite(value):
             raise Invalid(f"{name}: {value} is not a number that can be stored")
-    elif value is not None and not isinstance(value, bool | int | str):
+    elif value is not None and not isinstance(value, bool | int):
         raise Invalid(f"{name}: {type(value).__name__} is not plain data", next_step="use text, numbers, lists, maps")
 
 
@@ -129,15 +133,23 @@ class _Builder:
         while not isinstance(event := next(events), yaml.MappingEndEvent):
             if not isinstance(event, yaml.ScalarEvent) or event.anchor or event.value == "<<":
                 self._refuse(event, "a key must be plain text", "write key: value")
-            key, line = str(event.value), _line(event)
+            key, line = self._text(event), _line(event)
             if key in fields:
                 self._refuse(event, f"key {printable(key)} stands here a second time", "keep one of them")
             fields[key] = self._value(next(events), events, (*path, key))
             self.lines[(*path, key)] = line
         return fields
 
+    def _text(self, event: Any) -> str:
+        """The text of a scalar. Escapes may spell a character as two surrogates, as JSON does; one alone is refused."""
+        text = str(event.value)
+        try:
+            return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            self._refuse(event, "half a character (a lone surrogate)", "write the character itself")
+
     def _scalar(self, event: Any) -> Plain:
-        text: str = event.value
+        text = self._text(event)
         if event.tag is not None:
             self._refuse(event, f"tag {event.tag[:40]!r} is not read", "leave the tag out")
         if len(text) > MAX_TEXT:
@@ -172,7 +184,7 @@ class View:
     def refuse(self, what: str, next_step: str = "", *, field: str | None = None) -> NoReturn:
         path = self.path if field is None else (*self.path, field)
         line = self.document.lines.get(path) or self.document.lines.get(self.path)
-        where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")
+        where = "".join(f"[{p}]" if isinstance(p, int) else f".{_plainly(p)}" for p in path).lstrip(".")
         place = self.document.name + (f" line {line}" if line else "") + (f": {where}" if where else "")
         raise Invalid(f"{place}: {what}", next_step=next_step or "see the Open Data Contract Standard v3.1")
 
@@ -182,7 +194,7 @@ class View:
             self.refuse(f"expected fields, got {_kind(self.value)}")
         for field in self.value:
             if field not in fields:
-                self.refuse(f"unknown field {printable(field)}", f"known here: {', '.join(sorted(fields))}")
+                self.refuse("unknown field", f"known here: {', '.join(sorted(fields))}", field=field)
         return self
 
     def has(self, field: str) -> bool:
@@ -223,6 +235,10 @@ class View:
         if isinstance(value, bool) or not isinstance(value, int | float):
             self.refuse(f"expected a number, got {_kind(value)}", field=field)
         return value
+
+
+def _plainly(text: str) -> str:
+    return text if text.isascii() and text.isalnum() else printable(text)
 
 
 def _kind(value: object) -> str:

@@ -106,6 +106,8 @@ def connect(
     for setting in (
         f"temp_directory = {text(str(scratch.resolve(strict=True)))}",
         "TimeZone = 'UTC'",
+        # Parquet statistics leave NaN out, and DuckDB 2.0 concludes from them that there is none.
+        "disabled_optimizers = 'statistics_propagation'",
         "autoinstall_known_extensions = false",
         "autoload_known_extensions = false",
         "allow_community_extensions = false",
@@ -317,7 +319,14 @@ def _from_text(raw: str, kind: LogicalType) -> str:
         return f"CASE WHEN CAST({cast} AS VARCHAR) = {raw} THEN {cast} WHEN {plain} THEN {cast} END"
     if kind == "number":
         return f"CASE WHEN isfinite({cast}) AND NOT contains({raw}, '_') THEN {cast} END"
+    if kind == "timestamp":
+        return in_utc(raw)
     return cast
+
+
+def in_utc(raw: str) -> str:
+    """Text as a timestamp in UTC, or null. A plain cast to TIMESTAMP would drop the offset instead of applying it."""
+    return f"CAST(TRY_CAST({raw} AS TIMESTAMPTZ) AS TIMESTAMP)"
 
 
 def _from_parquet(i: int, raw: str, kind: LogicalType, stored: str) -> list[str]:
