@@ -27,7 +27,7 @@ from falaj.access.records import (
     describe,
 )
 from falaj.access.roles import SEE, with_lower
-from falaj.access.snapshot import Snapshot
+from falaj.access.snapshot import Snapshot, is_usable
 from falaj.core.encoding import moment
 from falaj.core.errors import FalajError, Forbidden, NotFound
 
@@ -287,8 +287,8 @@ def _is_implied(scope: str, names: frozenset[str], found: dict[str, set[frozense
 def _malformed(grant: Binding, snapshot: Snapshot, *, now: str) -> tuple[Code, str] | None:
     if not snapshot.roles.operations(grant.role):
         return "unknown_role", "there is no such role"
-    if not scopes.is_scope(grant.scope):
-        return "bad_grant", "not a scope"
+    if not is_usable(grant):
+        return "bad_grant", "the scope or the expiry is not well formed"
     unknown = sorted(set(grant.conditions) - conditions.CONDITIONS.keys())
     if unknown:
         return "bad_grant", f"unknown conditions {', '.join(unknown)}"

@@ -69,7 +69,7 @@ class Snapshot:
         self.revision, self.roles = revision, roles
         self._bindings = {b.id: b for b in bindings}
         self._principals = {p.id: p for p in principals}
-        self.ignored = frozenset(b.id for b in self._bindings.values() if not _is_usable(b))
+        self.ignored = frozenset(b.id for b in self._bindings.values() if not is_usable(b))
         index: dict[str, dict[str, tuple[Binding, ...]]] = {}
         for binding in self._bindings.values():
             if binding.id not in self.ignored:
@@ -138,7 +138,7 @@ class Snapshot:
 
     def _add(self, binding: Binding, ignored: set[str]) -> None:
         self._bindings[binding.id] = binding
-        if not _is_usable(binding):
+        if not is_usable(binding):
             ignored.add(binding.id)
             return
         at = self._index.get(binding.subject, {})
@@ -159,7 +159,8 @@ class Snapshot:
             del self._index[old.subject]
 
 
-def _is_usable(binding: Binding) -> bool:
+def is_usable(binding: Binding) -> bool:
+    """Whether scope and expiry are well formed."""
     return scopes.is_scope(binding.scope) and (
         binding.expires_at is None or _MOMENT.fullmatch(binding.expires_at) is not None
     )
