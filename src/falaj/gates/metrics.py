@@ -194,7 +194,7 @@ def _nats(y: Bools, p: Floats) -> Floats:
 
 
 def _right(y: Bools, p: Floats) -> Floats:
-    return ((p >= 0.5) == y).astype(np.float64)
+    return np.asarray((p >= 0.5) == y, dtype=np.float64)
 
 
 _PER_ROW: Final[dict[str, Callable[[Bools, Floats], Floats]]] = {
