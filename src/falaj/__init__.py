@@ -1,3 +1,42 @@
-"""Falaj: one governed channel from data to prediction and back."""
+"""Falaj: one governed channel from data to prediction and back.
+
+    import falaj as fj
+
+    project = fj.open()                                                     # the project folder one works in
+    project = fj.connect("https://falaj.example.ae", project="flights")    # or a server
+
+Names are loaded when they are first used: `import falaj` costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from falaj.api import DataVersion as DataVersion
+    from falaj.api import Model as Model
+    from falaj.api import ModelVersion as ModelVersion
+    from falaj.api import Project as Project
+    from falaj.api import Run as Run
+    from falaj.api import connect as connect
+    from falaj.api import open as open  # noqa: A004  read as fj.open
+    from falaj.core.errors import FalajError as FalajError
 
 __version__ = "0.1.0"
+__all__ = ["DataVersion", "FalajError", "Model", "ModelVersion", "Project", "Run", "connect", "open"]
+
+_HOME = dict.fromkeys(__all__, "falaj.api") | {"FalajError": "falaj.core.errors"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'falaj' has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

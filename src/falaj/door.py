@@ -21,6 +21,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
@@ -124,8 +125,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 class Staging(Protocol):
     """Bytes that came before the operation that names them."""
 
-    def open(self, staged: str, caller: Caller) -> typing.BinaryIO:
-        """The bytes staged under this name by this caller. Raises: NotFound."""
+    def path(self, word: str, caller: Caller) -> Path:
+        """The file staged under this word by this caller. Raises: NotFound."""
         ...
 
 
@@ -151,6 +152,7 @@ class Context:
         self._tx: Transaction | None = None
         self._unit: Unit | None = None
         self.run: Run | None = None
+        self.result: dict[str, Any] = {}
         self.concluded = False
         self.progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None
 
@@ -191,22 +193,35 @@ class Context:
             yield unit
 
     @contextmanager
-    def conclude(self, result: Callable[[], Mapping[str, Any]] = dict) -> Iterator[Unit]:
-        """The unit that commits a job's effect and ends its run, together.
+    def conclude(self, refusal: FalajError | None = None) -> Iterator[Unit]:
+        """The unit that commits a job's effect and ends its run, together. `result` is kept in the run's row.
 
         Args:
-            result: called after the block, for what the run's row keeps.
+            refusal: where the job is a refusal that leaves something behind (a rejected version, a verdict): the run
+                ends as failed, and the caller raises it after the block.
         """
         with self.begin() as unit:
             yield unit
             if self.run is not None:
-                self.run = runs.end(unit, self.run, result=result())
+                error = refusal.as_dict() if refusal else None
+                self.run = runs.end(unit, self.run, "failed" if refusal else "done", result=self.result, error=error)
                 unit.say(What.RUN_ENDED, [self.run.id])
         self.concluded = True
 
+    def staged(self, word: str) -> Path:
+        """The file that was staged under this word by this caller. Raises: NotFound."""
+        return self.door.staging.path(word, self.caller)
+
+    def check_residency(self, what: str) -> None:
+        """Raises: ResidencyRefused where the project's policies do not let bytes rest or be read on this host."""
+        with self.reading() as tx:
+            self.ground.residency(tx, self.project.id, what)
+
     def decide(self, operation: str, resource: str, **attributes: Any) -> Decision:
         """Would this caller be allowed another operation on a resource?"""
-        return self.door.decide(self.caller, self.door.operations[operation].name, (resource,), self.snapshot, attributes)
+        return self.door.decide(
+            self.caller, self.door.operations[operation].name, (resource,), self.snapshot, attributes
+        )
 
     def thing(self, text: str) -> Thing:
         """An address with its kind, as the operation means it."""
@@ -246,7 +261,9 @@ class Operations:
         try:
             return self._by_name[operation]
         except KeyError:
-            raise NotDeclared(f"operation {operation[:60]!r} is not declared", next_step="see /v1/openapi.json") from None
+            raise NotDeclared(
+                f"operation {operation[:60]!r} is not declared", next_step="see /v1/openapi.json"
+            ) from None
 
     def __iter__(self) -> Iterator[Operation]:
         return iter(sorted(self._by_name.values(), key=lambda o: o.name))
@@ -492,7 +509,9 @@ class Door:
             context._unit = unit
             result = operation.function(context, **_fields(params))
             if key:
-                self.ground.remember(unit.tx, caller.principal.id, key, operation.name, request, canonical(result), unit.now)
+                self.ground.remember(
+                    unit.tx, caller.principal.id, key, operation.name, request, canonical(result), unit.now
+                )
         return result
 
     def _transfer(self, context: Context, params: msgspec.Struct, resources: tuple[str, ...]) -> Any:
@@ -610,7 +629,11 @@ class Door:
         for template in operation.on:
             if "{thing}" in template:
                 thing = self.thing(project, values["thing"], operation.kind)
-                out.append(resource_of(project, thing) if template.startswith("ref:") else resource_of(project, Thing(thing.name, thing.kind)))
+                out.append(
+                    resource_of(project, thing)
+                    if template.startswith("ref:")
+                    else resource_of(project, Thing(thing.name, thing.kind))
+                )
             else:
                 out.append(template.format_map(values))
         return tuple(out)

@@ -60,7 +60,9 @@ class AccessState:
         """Who presents this token. Raises: Unauthenticated."""
         presented = parse(text)
         with self._database.read() as tx:
-            token = check(presented, TOKEN.get(tx, presented.id), self._token_key, datetime.now(UTC), single_use=single_use)
+            token = check(
+                presented, TOKEN.get(tx, presented.id), self._token_key, datetime.now(UTC), single_use=single_use
+            )
             principal = PRINCIPAL.get(tx, token.principal)
         if principal is None or principal.person != token.person:
             raise Unauthenticated("no valid token", next_step="falaj login, or pass a token with the request")

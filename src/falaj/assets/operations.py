@@ -149,7 +149,9 @@ def _node(ctx: Context, edge: runs.Edge) -> r.LineageNode:
 
 
 @command("ref.rollback", on="ref:{project}/{thing}", entry=What.REF_ROLLED_BACK, role="maintainer", cli="rollback")
-def roll_back(ctx: Context, thing: str, version: int | None = None, reason: str = "", expect: int | None = None) -> r.MoveResult:
+def roll_back(
+    ctx: Context, thing: str, version: int | None = None, reason: str = "", expect: int | None = None
+) -> r.MoveResult:
     """Move a ref back to a version that held it before; scores are not judged again."""
     parsed = with_ref(ctx.thing(thing))
     catalog, unit = ctx.ground.catalog, ctx.unit
@@ -157,7 +159,9 @@ def roll_back(ctx: Context, thing: str, version: int | None = None, reason: str 
     catalog.expect(unit.tx, asset, parsed.ref or "", expect)
     move = catalog.roll_back(unit, asset, parsed.ref or "", version)
     entry = unit.say(What.REF_ROLLED_BACK, [asset.id], detail=words(parsed, reason))
-    return r.MoveResult(ref=str(parsed), version=move.version, previous=move.previous, sort=move.sort, entry_id=entry.id)
+    return r.MoveResult(
+        ref=str(parsed), version=move.version, previous=move.previous, sort=move.sort, entry_id=entry.id
+    )
 
 
 @command("version.retire", on="asset:{project}/{thing}", entry=What.VERSION_RETIRED, role="maintainer", cli="rm")
@@ -216,7 +220,9 @@ def _apply_one(ctx: Context, path: str, kind: str, name: str, payload: msgspec.S
     holder = catalog.ref(unit.tx, asset, "main", lock=True)
     held = catalog.version(unit.tx, asset, holder.version) if holder else None
     if held and held.payload == catalog.kinds[kind].encode(payload):
-        return r.AppliedFile(path=path, kind=kind, name=asset.name, outcome="unchanged", version=held.number, previous=held.number)
+        return r.AppliedFile(
+            path=path, kind=kind, name=asset.name, outcome="unchanged", version=held.number, previous=held.number
+        )
     version = catalog.add_version(unit, asset, payload)
     previous = holder.version if holder else None
     thing = Thing(asset.name, kind, "main")
@@ -224,12 +230,20 @@ def _apply_one(ctx: Context, path: str, kind: str, name: str, payload: msgspec.S
         proposal = catalog.propose(unit, asset, "main", version.number, previous, (), reason)
         unit.say(What.REF_PROPOSED, [proposal.id, asset.id], detail=words(thing, reason))
         return r.AppliedFile(
-            path=path, kind=kind, name=asset.name, outcome="proposed", version=version.number, previous=previous, proposal=proposal.id
+            path=path,
+            kind=kind,
+            name=asset.name,
+            outcome="proposed",
+            version=version.number,
+            previous=previous,
+            proposal=proposal.id,
         )
     catalog.move(unit, asset, "main", version)
     unit.say(What.REF_MOVED, [asset.id], detail=words(thing, reason))
     outcome = "changed" if held else "created"
-    return r.AppliedFile(path=path, kind=kind, name=asset.name, outcome=outcome, version=version.number, previous=previous)
+    return r.AppliedFile(
+        path=path, kind=kind, name=asset.name, outcome=outcome, version=version.number, previous=previous
+    )
 
 
 @query("proposal.list", on="project:{project}", cli="proposal list")
@@ -258,7 +272,10 @@ def approve(ctx: Context, proposal: str, reason: str = "") -> r.ProposalView:
     thing = Thing(asset.name, asset.kind, found.ref)
     ctx.require_other_person(found.person, thing)
     roles = ctx.roles_on(thing)
-    unit.put(APPROVAL, Approval(proposal=found.id, person=unit.actor.person, by=unit.actor.principal, roles=roles, at=unit.now))
+    unit.put(
+        APPROVAL,
+        Approval(proposal=found.id, person=unit.actor.person, by=unit.actor.principal, roles=roles, at=unit.now),
+    )
     unit.say(What.REF_APPROVED, [found.id, asset.id], detail=words(thing, reason))
     view = proposal_view(unit.tx, catalog, found)
     if not view.waits_for:

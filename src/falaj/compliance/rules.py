@@ -61,7 +61,9 @@ def parse_location(text: str) -> tuple[str, Location]:
 def check_region(region: str) -> str:
     """Raises: Invalid for what is not a country or region code."""
     if not _REGION.fullmatch(region):
-        raise Invalid(f"region {region[:20]!r}: a country or region code is expected", next_step="for example AE or AE-DU")
+        raise Invalid(
+            f"region {region[:20]!r}: a country or region code is expected", next_step="for example AE or AE-DU"
+        )
     return region
 
 

@@ -106,7 +106,9 @@ class Thing(msgspec.Struct, frozen=True):
         if ":" in text:
             asset, _, number = text.partition(":")
             if not _VERSION.fullmatch(number):
-                raise InvalidName(f"version {printable(number)}: a whole number from 1", next_step="for example delay:7")
+                raise InvalidName(
+                    f"version {printable(number)}: a whole number from 1", next_step="for example delay:7"
+                )
             return cls(name(asset), kind, None, int(number))
         return cls(name(text), kind)
 

@@ -50,7 +50,14 @@ class Judged(msgspec.Struct, frozen=True):
         return f"contract/{self.asset.name}:{self.version.number}"
 
 
-@job("data.add", on="ref:{project}/{dataset}@{ref}", entry=What.VERSION_ADDED, role="contributor", cli="data add", kind="dataset")
+@job(
+    "data.add",
+    on="ref:{project}/{dataset}@{ref}",
+    entry=What.VERSION_ADDED,
+    role="contributor",
+    cli="data add",
+    kind="dataset",
+)
 def add(
     ctx: Context,
     dataset: str,
@@ -87,7 +94,9 @@ def add(
         report=judged.report.summary() if judged else None,
         source=name(source, "source") if source else next(iter(staged)).rpartition("/")[2],
     )
-    return _conclude(ctx, thing, payload, stored, judged, passed, base, previous, sum(p.stat().st_size for p in staged.values()))
+    return _conclude(
+        ctx, thing, payload, stored, judged, passed, base, previous, sum(p.stat().st_size for p in staged.values())
+    )
 
 
 def _base(ctx: Context, thing: Thing, mode: str) -> tuple[Version | None, int | None]:
@@ -177,14 +186,15 @@ def _conclude(
 ) -> DataAdded:
     catalog = ctx.ground.catalog
     refusal = None if passed or judged is None else ContractRefused(thing.name, judged.report)
-    ending = {"state": "done"} if refusal is None else {"state": "failed", "error": refusal.as_dict()}
-    with ctx.conclude(**ending) as unit:
+    with ctx.conclude(refusal) as unit:
         asset = catalog.asset(unit.tx, ctx.project.id, thing)
         if passed:
             catalog.expect(unit.tx, asset, thing.ref or "", previous or 0)
         content = ctx.ground.contents.record(unit, stored)
         run_id = ctx.run.id if ctx.run else None
-        version = catalog.add_version(unit, asset, payload, content=content, run=run_id, state="live" if passed else "rejected")
+        version = catalog.add_version(
+            unit, asset, payload, content=content, run=run_id, state="live" if passed else "rejected"
+        )
         if run_id:
             runs.link(unit, run_id, "out", version)
             if base is not None:
@@ -197,12 +207,16 @@ def _conclude(
             entry = unit.say(What.REF_MOVED, [asset.id], detail={**words(thing), "version": version.number})
         else:
             catalog.mark(unit, asset, REJECTED, version)
-            assert refusal is not None  # noqa: S101
+            assert refusal is not None
             told = {**words(thing), "version": version.number, **refusal.as_dict()}
             entry = unit.say(What.REQUEST_REFUSED, [asset.id], detail=told)
     if refusal is not None:
         refusal.facts.update(
-            dataset=thing.name, version=version.number, ref=str(thing), entry=entry.id, kept_as=f"{thing.name}@{REJECTED}"
+            dataset=thing.name,
+            version=version.number,
+            ref=str(thing),
+            entry=entry.id,
+            kept_as=f"{thing.name}@{REJECTED}",
         )
         raise refusal
     report = judged.report if judged else None

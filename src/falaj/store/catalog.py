@@ -283,6 +283,11 @@ class Catalog:
             unit.put(PROPOSAL, msgspec.structs.replace(proposal, state="moved"))
         return self._move(unit, asset, holder, ref_name, candidate, "promote" if used else "move", proposal)
 
+    def mark(self, unit: Unit, asset: Asset, ref_name: str, version: Version) -> RefMove:
+        """Point a ref at a version that is not live, so that people find it: what was rejected. No guard, no rule."""
+        holder = self.ref(unit.tx, asset, ref_name, lock=True)
+        return self._move(unit, asset, holder, ref_name, version, "move", None)
+
     def propose(
         self,
         unit: Unit,
@@ -344,7 +349,9 @@ class Catalog:
             )
         candidate = self.version(unit.tx, asset, to)
         if candidate.state != "live":
-            raise RollbackRefused(f"{where}: v{to} is {candidate.state}", next_step=f"falaj log {asset.name}@{ref_name}")
+            raise RollbackRefused(
+                f"{where}: v{to} is {candidate.state}", next_step=f"falaj log {asset.name}@{ref_name}"
+            )
         self.fit(unit.tx, asset, candidate)
         return self._move(unit, asset, holder, ref_name, candidate, "rollback", None)
 
@@ -371,7 +378,13 @@ class Catalog:
         revision = holder.revision + 1 if holder else 1
         unit.put(
             REF,
-            Ref(asset=asset.id, name=name(ref_name, "ref"), version=candidate.number, revision=revision, moved_at=unit.now),
+            Ref(
+                asset=asset.id,
+                name=name(ref_name, "ref"),
+                version=candidate.number,
+                revision=revision,
+                moved_at=unit.now,
+            ),
         )
         move = RefMove(
             asset=asset.id,
@@ -389,7 +402,9 @@ class Catalog:
         try:
             unit.add(REF_MOVE, move)
         except Exists as error:
-            raise RefConflict(f"{asset.name}@{ref_name} moved at this moment", next_step="look, then try again") from error
+            raise RefConflict(
+                f"{asset.name}@{ref_name} moved at this moment", next_step="look, then try again"
+            ) from error
         if ref_name == "main":
             self._set_guards(unit, asset, candidate)
         return move

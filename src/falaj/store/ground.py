@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from falaj.core.encoding import decode
@@ -28,7 +30,10 @@ class Ground:
         keys: the key hierarchy under the custodian's root.
         contents: the objects, by location and key domain.
         signer: signs checkpoints of the ledger.
+        scratch: a private folder for what lies there only while it is worked on.
         four_eyes: a server, where persons can be told apart.
+
+    `residency` is set by the platform: raises where the project's policies do not let bytes rest or be read here.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class Ground:
         contents: Contents,
         signer: Signer,
         *,
+        scratch: Path,
         four_eyes: bool = False,
     ) -> None:
         self.database = database
@@ -51,7 +57,9 @@ class Ground:
         self.keys = keys
         self.contents = contents
         self.signer = signer
+        self.scratch = scratch
         self.four_eyes = four_eyes
+        self.residency: Callable[[Transaction, str, str], None] = lambda _tx, _project, _what: None
 
     def project_by_name(self, tx: Transaction, project: str) -> Project | None:
         """A project by its name, None where there is none."""

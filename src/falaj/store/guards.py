@@ -42,9 +42,18 @@ def check_move(
             (not verdict.passed, "the verdict is a refusal"),
             (verdict.used_by is not None, "the verdict was used before"),
             (verdict.candidate != candidate.digest, "the verdict is for another candidate"),
-            (verdict.asset != candidate.asset or verdict.ref != where.rpartition("@")[2], "the verdict is for another ref"),
-            (verdict.gate_version != guard.gate_version, f"the gate is at v{guard.gate_version} now, the verdict is of v{verdict.gate_version}"),
-            (verdict.holder != held, f"the ref is held by {_v(held)} now, the verdict was against {_v(verdict.holder)}"),
+            (
+                verdict.asset != candidate.asset or verdict.ref != where.rpartition("@")[2],
+                "the verdict is for another ref",
+            ),
+            (
+                verdict.gate_version != guard.gate_version,
+                f"the gate is at v{guard.gate_version} now, the verdict is of v{verdict.gate_version}",
+            ),
+            (
+                verdict.holder != held,
+                f"the ref is held by {_v(held)} now, the verdict was against {_v(verdict.holder)}",
+            ),
         ):
             if wrong:
                 raise _refusal(where, why, candidate)

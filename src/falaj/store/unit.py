@@ -124,6 +124,11 @@ class Unit:
         self.entry_id = new_id()
         return entry
 
+    @property
+    def has_changes(self) -> bool:
+        """Whether something changed that no entry explains yet."""
+        return bool(self._changes)
+
     def finish(self) -> Frontier | None:
         """Append the entries. Raises: UnexplainedChange."""
         if self._changes:

@@ -72,7 +72,12 @@ def finish(
     found = _mine(ctx, run)
     told = {"code": "failed", "message": error[:1000]} if error else None
     ended = runs.end(
-        ctx.unit, found, state, params=cleaned(params, "params"), metrics=finite(metrics), error=cleaned(told, "error") if told else None
+        ctx.unit,
+        found,
+        state,
+        params=cleaned(params, "params"),
+        metrics=finite(metrics),
+        error=cleaned(told, "error") if told else None,
     )
     ctx.unit.say(What.RUN_ENDED, [ended.id])
     return view(ctx.tx, ended)

@@ -74,7 +74,9 @@ def grant(
         ctx.door.operations.check_role(role)
     unit.add(BINDING, binding)
     raise_revision(unit)
-    unit.say(What.BINDING_GRANTED, [binding.id, binding.subject], detail={"subject": subject, "role": role, "scope": scope})
+    unit.say(
+        What.BINDING_GRANTED, [binding.id, binding.subject], detail={"subject": subject, "role": role, "scope": scope}
+    )
     return _binding_view(ctx, binding)
 
 
@@ -198,12 +200,19 @@ def claim(unit: Unit, bootstrap: tokens.Token, person: str, key: bytes) -> tuple
     unit.add(
         BINDING,
         Binding(
-            id=new_id(), subject=owner.id, role="owner", scope="store", granted_by=unit.actor.principal, created_at=unit.now
+            id=new_id(),
+            subject=owner.id,
+            role="owner",
+            scope="store",
+            granted_by=unit.actor.principal,
+            created_at=unit.now,
         ),
     )
     minted = tokens.mint(owner, key=key, now=datetime.now(UTC), expires_at=datetime.now(UTC) + span("90d"))
     _keep_token(unit, minted.row)
-    unit.say(What.PRINCIPAL_ADDED, [owner.id, bootstrap.id, minted.row.id], detail={"name": owner.name, "first_owner": True})
+    unit.say(
+        What.PRINCIPAL_ADDED, [owner.id, bootstrap.id, minted.row.id], detail={"name": owner.name, "first_owner": True}
+    )
     return owner, minted
 
 
@@ -228,7 +237,9 @@ def span(text: str) -> timedelta:
     match = _SPAN.fullmatch(text)
     length = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else timedelta()
     if not timedelta() < length <= MAX_SPAN:
-        raise Invalid(f"span {text[:20]!r}: hours, days or weeks are expected, ten years at most", next_step="such as 30d")
+        raise Invalid(
+            f"span {text[:20]!r}: hours, days or weeks are expected, ten years at most", next_step="such as 30d"
+        )
     return length
 
 

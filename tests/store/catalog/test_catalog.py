@@ -191,7 +191,11 @@ def test_a_newer_gate_makes_old_verdicts_void(ground: Small) -> None:
 
 @pytest.mark.parametrize(
     ("person", "roles", "moves"),
-    [("person-bob", ("maintainer",), True), ("person-alice", ("maintainer",), False), ("person-bob", ("viewer",), False)],
+    [
+        ("person-bob", ("maintainer",), True),
+        ("person-alice", ("maintainer",), False),
+        ("person-bob", ("viewer",), False),
+    ],
     ids=["another maintainer", "the proposer", "another viewer"],
 )
 def test_an_approval_counts_from_another_person_with_the_role(ground, person, roles, moves) -> None:

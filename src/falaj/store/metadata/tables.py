@@ -51,14 +51,14 @@ class Table(Generic[R]):
         out = {c: getattr(row, c) for c in self.columns}
         for column in self._encoded:
             value = out[column]
-            out[column] = None if value is None else int(value) if value.__class__ is bool else canonical(value).decode()
+            out[column] = (
+                None if value is None else int(value) if value.__class__ is bool else canonical(value).decode()
+            )
         return out
 
     def parse(self, row: Row) -> R:
         """A row of `select_sql` as its record."""
-        return self.record(
-            **{c: d(v) if d else v for c, d, v in zip(self.columns, self._decoders, row, strict=True)}
-        )
+        return self.record(**{c: d(v) if d else v for c, d, v in zip(self.columns, self._decoders, row, strict=True)})
 
     def key_of(self, row: R) -> str:
         """The row's key as one text, for the ledger."""
@@ -88,9 +88,7 @@ def _members(hint: Any) -> tuple[Any, ...]:
 
 
 def _is_plain(hint: Any) -> bool:
-    return all(
-        (m in _PLAIN and m is not bool) or typing.get_origin(m) is typing.Literal for m in _members(hint)
-    )
+    return all((m in _PLAIN and m is not bool) or typing.get_origin(m) is typing.Literal for m in _members(hint))
 
 
 def _reader(hint: Any) -> Any:

@@ -1,0 +1,351 @@
+"""Python's way to Falaj: `fj.open()` for the project folder, `fj.connect()` for a server. The same surface for both.
+
+    project = fj.open()
+    with project.run("train") as run:
+        flights = run.use("flights@main").table()
+        …
+        run.log(params={"leaves": 31}, auc=0.74)
+        delay = project.register("delay", "model.skops", inputs=["flights@main"], label="arr_delay > 30", run=run)
+    project.model("delay").promote("production", delay.version)
+
+Each method calls one operation of the door (`project.call` calls any); results that have no class of their own here
+are plain values, as `--json` shows them. Errors are `FalajError`, with `code`, `message`, `next_step` and `facts`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from falaj import capture, credentials
+from falaj import folder as folders
+from falaj.core.errors import FalajError, Invalid, Unauthenticated
+
+if TYPE_CHECKING:
+    from falaj.platform import Platform
+    from falaj.session import Progress, Session
+
+Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+
+
+def open(folder: str | os.PathLike[str] = ".") -> Project:  # noqa: A001  read as fj.open
+    """The project of a folder, embedded: the nearest `falaj.toml` from there upwards.
+
+    Raises: NoProject; Invalid where its file is wrong; Unavailable where its store cannot be opened.
+    """
+    place = folders.find(Path(folder))
+    return Project(embedded(place, folders.project_of(place)))
+
+
+def connect(url: str, *, token: str | None = None, project: str | None = None) -> Project:
+    """A project on a server.
+
+    Args:
+        token: default: FALAJ_TOKEN, then what `falaj login` kept for this address.
+        project: default: FALAJ_PROJECT, then the `falaj.toml` one works under.
+    Raises: Unauthenticated without any token; Invalid for an address that a token must not go to.
+    """
+    from falaj.client import RemoteSession
+
+    place = credentials.server_url(url)
+    known = token or os.environ.get("FALAJ_TOKEN") or credentials.token_for(place)
+    if not known:
+        raise Unauthenticated(f"no token for {place}", next_step=f"falaj login {place}, FALAJ_TOKEN, or token=…")
+    name = project or os.environ.get("FALAJ_PROJECT") or folders.project_of(folders.find(Path.cwd()))
+    return Project(RemoteSession(place, credentials.token_text(known), name))
+
+
+def embedded(place: Path, project: str) -> Session:
+    """A session on the store of a project folder; closing it lets the store go."""
+    from falaj.platform import Platform
+
+    platform = Platform.open(place)
+    try:
+        return _Embedded(platform, platform.session(project))
+    except BaseException:
+        platform.close()
+        raise
+
+
+class _Embedded:
+    """A session that owns its platform."""
+
+    def __init__(self, platform: Platform, session: Session) -> None:
+        self._platform, self._session = platform, session
+        self.project, self.call, self.stage, self.stream = session.project, session.call, session.stage, session.stream
+
+    def close(self) -> None:
+        """End the session, and close the store."""
+        self._session.close()
+        self._platform.close()
+
+
+class Project:
+    """A project: data, runs, models and their refs. A context manager; `close` lets its store go."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    @property
+    def name(self) -> str:
+        """The project's name."""
+        return self.session.project
+
+    def __repr__(self) -> str:
+        return f"<falaj project {self.name}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the session."""
+        self.session.close()
+
+    def call(self, operation: str, *, idempotency_key: str = "", progress: Progress | None = None, **args: Any) -> Any:
+        """Do any operation by its name; a job is waited for. Returns plain values. Raises: FalajError."""
+        return self.session.call(operation, args, idempotency_key=idempotency_key, progress=progress)
+
+    def data(self, thing: str) -> DataVersion:
+        """A version of a dataset: `flights`, `flights@main`, `flights:4`. Raises: NotFound."""
+        return DataVersion(self, _shown(self.call("asset.show", thing=_of_kind("dataset", thing))))
+
+    def add_data(
+        self, dataset: str, paths: Paths, *, ref: str = "main", mode: str = "append", progress: Progress | None = None
+    ) -> DataVersion:
+        """Add files as a new version, judged by the dataset's contract.
+
+        Raises: ContractRefused, with the failed rules in `facts`; what was refused does not become `ref`.
+        """
+        files = [self._staged(path) for path in _listed(paths)]
+        done = self.call("data.add", dataset=dataset, files=files, ref=ref, mode=mode, progress=progress)
+        return self.data(f"{dataset}:{done['version']}")
+
+    @contextmanager
+    def run(self, name: str, *, sort: str = "script", params: Mapping[str, Any] | None = None) -> Iterator[Run]:
+        """A run around one's own code: it ends "done", or "failed" with the type and words of what was raised.
+
+        Code state and environment are captured here (see `capture`).
+        """
+        started = self.call(
+            "run.start",
+            name=name,
+            sort=sort,
+            params=dict(params or {}),
+            code=capture.code_state(),
+            environment=capture.environment(),
+        )
+        run = Run(self, started["id"], name)
+        try:
+            yield run
+        except BaseException as error:
+            with suppress(FalajError):  # the first error is the one to tell
+                run.finish("failed", f"{type(error).__name__}: {error}"[:1000])
+            raise
+        run.finish("done", "")
+
+    def register(
+        self,
+        model: str,
+        path: str | os.PathLike[str],
+        *,
+        inputs: Iterable[str] = (),
+        label: str = "",
+        run: Run | None = None,
+        **more: Any,
+    ) -> ModelVersion:
+        """Register a model file (skops or ONNX; a pickle is refused) as a new version with its lineage.
+
+        Args:
+            inputs: versions of data it was trained on.
+            label: what it predicts, as an SQL expression over the data.
+        """
+        args: dict[str, Any] = {"model": model, "files": [self._staged(path)], "inputs": list(inputs), **more}
+        if label:
+            args["label"] = label
+        if run is not None:
+            args["run"] = run.id
+        return ModelVersion(
+            self,
+            _shown(self.call("asset.show", thing=f"model/{model}:{self.call('model.register', **args)['version']}")),
+        )
+
+    def model(self, name: str) -> Model:
+        """A model by its name; nothing is asked of the store yet."""
+        return Model(self, name)
+
+    def promote(self, ref: str, version: int, *, reason: str = "", expect: int | None = None) -> dict[str, Any]:
+        """Move a ref to a version when its gate allows it. Raises: GateRefused, with the findings in `facts`."""
+        return dict(self.call("ref.promote", thing=ref, version=version, **_given(reason=reason, expect=expect)))
+
+    def rollback(self, ref: str, version: int | None = None, *, reason: str = "") -> dict[str, Any]:
+        """Move a ref back to a version that held it before (default: the one before)."""
+        return dict(self.call("ref.rollback", thing=ref, **_given(version=version, reason=reason)))
+
+    def predict(self, model: str, data: str, *, into: str, progress: Progress | None = None) -> DataVersion:
+        """Score data with a promoted model; the predictions become a version of the dataset `into`."""
+        done = self.call("model.predict", model=model, data=data, into=into, progress=progress)
+        return self.data(f"{into}:{done['version']}")
+
+    def lineage(self, thing: str, *, direction: str = "up", depth: int = 12) -> list[dict[str, Any]]:
+        """What a version came from ("up") or led to ("down"); the version itself first."""
+        return list(self.call("asset.lineage", thing=thing, direction=direction, depth=depth)["nodes"])
+
+    def _staged(self, path: str | os.PathLike[str]) -> dict[str, str]:
+        file = Path(path)
+        if not file.is_file():
+            raise Invalid(f"{file}: no such file", next_step="give a file that you may read")
+        try:
+            one = self.session.stage(file)
+        except OSError as error:
+            raise Invalid(f"{file}: {error.strerror or error}", next_step="give a file that you may read") from error
+        return {"staged": one["staged"], "name": one["name"]}
+
+
+@dataclass(frozen=True, repr=False)
+class AssetVersion:
+    """One version of an asset. `facts`: all that `falaj show` knows of it, in plain values."""
+
+    project: Project
+    facts: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The asset's name."""
+        return str(self.facts["name"])
+
+    @property
+    def version(self) -> int:
+        """The version's number, from 1."""
+        return int(self.facts["version"])
+
+    @property
+    def address(self) -> str:
+        """Its full address, `dataset/flights:4`."""
+        return f"{self.facts['kind']}/{self.name}:{self.version}"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over kind, name, number, payload and content."""
+        return str(self.facts["digest"])
+
+    @property
+    def payload(self) -> Mapping[str, Any]:
+        """The kind's own record."""
+        return dict(self.facts["payload"])
+
+    def __repr__(self) -> str:
+        return f"<falaj {self.address}>"
+
+    def lineage(self, **more: Any) -> list[dict[str, Any]]:
+        """As `Project.lineage`."""
+        return self.project.lineage(self.address, **more)
+
+
+class ModelVersion(AssetVersion):
+    """One version of a model."""
+
+    def verify(self) -> dict[str, Any]:
+        """Check signature, digest, format and verdict. Raises: Damaged, Refused."""
+        return dict(self.project.call("model.verify", thing=self.address))
+
+
+class DataVersion(AssetVersion):
+    """One version of a dataset."""
+
+    @property
+    def rows(self) -> int | None:
+        """Number of rows; None for a dataset of plain files."""
+        rows = self.payload.get("rows")
+        return None if rows is None else int(rows)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model by its name, with the refs that lead to its versions."""
+
+    project: Project = field(repr=False)
+    name: str
+
+    def __getitem__(self, where: str | int) -> ModelVersion:
+        """`model["production"]` by ref, `model[7]` by number. Raises: NotFound."""
+        mark = ":" if isinstance(where, int) else "@"
+        return ModelVersion(
+            self.project, _shown(self.project.call("asset.show", thing=f"model/{self.name}{mark}{where}"))
+        )
+
+    def promote(self, ref: str, version: int, *, reason: str = "", expect: int | None = None) -> dict[str, Any]:
+        """As `Project.promote`."""
+        return self.project.promote(f"model/{self.name}@{ref}", version, reason=reason, expect=expect)
+
+    def rollback(self, ref: str, version: int | None = None, *, reason: str = "") -> dict[str, Any]:
+        """As `Project.rollback`."""
+        return self.project.rollback(f"model/{self.name}@{ref}", version, reason=reason)
+
+    def log(self, ref: str = "") -> dict[str, Any]:
+        """Its history: the moves of its refs (or of one) and its versions."""
+        return dict(self.project.call("asset.log", thing=f"model/{self.name}" + (f"@{ref}" if ref else "")))
+
+
+class Run:
+    """One activity of one's own code, from `Project.run`."""
+
+    def __init__(self, project: Project, run_id: str, name: str) -> None:
+        self.project, self.id, self.name = project, run_id, name
+        self._params: dict[str, Any] = {}
+        self._metrics: dict[str, float] = {}
+
+    def __repr__(self) -> str:
+        return f"<falaj run {self.name} {self.id}>"
+
+    def use(self, thing: str) -> DataVersion:
+        """Take a version of data as an input: lineage names exactly the version returned. Raises: NotFound."""
+        version = self.project.data(thing)
+        self.project.call("run.use", run=self.id, thing=version.address)
+        return version
+
+    def log(self, params: Mapping[str, Any] | None = None, **metrics: float) -> None:
+        """Keep parameters and metrics; they are sent when the run ends, the last value of a name counts.
+
+        Raises: Invalid for a metric that is no number.
+        """
+        for name, value in metrics.items():
+            try:
+                self._metrics[name] = float(value)
+            except (TypeError, ValueError):
+                raise Invalid(f"metric {name}: a number is expected, got {type(value).__name__}") from None
+        self._params.update(params or {})
+
+    def finish(self, state: str = "done", error: str = "") -> None:
+        """End the run with what was logged; `Project.run` does it."""
+        self.project.call(
+            "run.finish", run=self.id, state=state, params=self._params, metrics=self._metrics, error=error
+        )
+
+
+def _listed(paths: Paths) -> list[str | os.PathLike[str]]:
+    return [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+
+
+def _of_kind(kind: str, thing: str) -> str:
+    return thing if "/" in thing else f"{kind}/{thing}"
+
+
+def _shown(view: Mapping[str, Any]) -> Mapping[str, Any]:
+    shown = view.get("shown")
+    if shown is None:
+        raise Invalid(f"{view['kind']}/{view['name']} has no version yet", next_step="add one")
+    return dict(shown)
+
+
+def _given(**args: Any) -> dict[str, Any]:
+    return {name: value for name, value in args.items() if value not in (None, "")}

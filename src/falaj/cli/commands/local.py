@@ -1,0 +1,155 @@
+"""Commands of this machine: make a project, keep a token, serve, complete, say the version."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from falaj import __version__, credentials, folder
+from falaj.cli import target
+from falaj.core.errors import Invalid
+
+Given = dict[str, Any]
+_REGION = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")
+_WORD = re.compile(r"[^A-Za-z0-9._+-]+")
+
+
+def init(options: Given, args: Given) -> Given:
+    """Write `falaj.toml` where it is missing and make the store. A failure leaves no new file behind."""
+    from falaj.core.names import name
+    from falaj.platform import Platform
+
+    place = Path(os.path.abspath(options.get("folder", ".")))
+    region = args.get("region", "")
+    if region and not _REGION.fullmatch(region):
+        raise Invalid(
+            f"region {region[:20]!r}: country, or country and part, is expected", next_step="for example AE-DU"
+        )
+    there = (place / folder.FILE).is_file()
+    known = folder.project_of(place) if there else ""
+    asked = options.get("project") or os.environ.get("FALAJ_PROJECT", "")
+    if known and asked and asked != known:
+        raise Invalid(f"{place / folder.FILE} says project {known}, not {asked}", next_step="leave --project out")
+    if there and region:
+        raise Invalid(f"{place / folder.FILE} is there already", next_step="write the region into it")
+    project = name(known or asked or _WORD.sub("-", place.name).strip("-._+"), "project")
+    place.mkdir(parents=True, exist_ok=True)
+    if not there:
+        _write_new(place / folder.FILE, project_file(project, region))
+    try:
+        Platform.create(place, project, database=args.get("database", "")).close()
+    except BaseException:
+        if not there:
+            (place / folder.FILE).unlink(missing_ok=True)
+        raise
+    return {"project": project, "folder": str(place), "wrote": not there}
+
+
+def project_file(project: str, region: str) -> str:
+    """The text of a new `falaj.toml`. A quoted name needs no escapes: a name holds no quotes or controls."""
+    lines = [f'project = "{project}"', "", "[locations.main]", 'url = "file:objects"']
+    if region:
+        lines += [f'region = "{region}"', "", "[residency]", f'allow = ["{region[:2]}"]']
+    return "\n".join(lines) + "\n"
+
+
+def _write_new(path: Path, text: str) -> None:
+    with path.open("x", encoding="utf-8") as stream:
+        stream.write(text)
+
+
+def login(options: Given, args: Given) -> Given:
+    """Read a token from the terminal (unseen) or from standard input, try it, and keep it."""
+    url = credentials.server_url(args["server"])
+    if "token_file" in options:
+        token = credentials.read_token(Path(options["token_file"]))
+    else:
+        token = credentials.token_text(_asked_secret(f"token for {url}: "))
+    try:
+        place: Path | None = folder.find(target.start_folder(options))
+    except folder.NoProject:
+        place = None
+    project = (
+        options.get("project") or os.environ.get("FALAJ_PROJECT", "") or (folder.project_of(place) if place else "")
+    )
+    if project:
+        from falaj.client import RemoteSession
+
+        session = RemoteSession(url, token, project)
+        try:
+            session.call("asset.list", {"limit": 1})
+        finally:
+            session.close()
+    file = credentials.save(url, token, folder=place, project=project)
+    return {
+        "url": url,
+        "file": str(file),
+        "folder": str(place) if place else "",
+        "project": project,
+        "tried": bool(project),
+    }
+
+
+def _asked_secret(question: str) -> str:
+    if sys.stdin.isatty():
+        import getpass
+
+        return getpass.getpass(question, sys.stderr)
+    return sys.stdin.readline(credentials.MAX_TOKEN + 2)
+
+
+def logout(options: Given, args: Given) -> Given:
+    """Forget a server's token on this machine."""
+    url = credentials.server_url(args["server"])
+    return {"url": url, "forgotten": credentials.forget(url)}
+
+
+def server(options: Given, args: Given) -> None:
+    """Serve until a signal ends it."""
+    from falaj import server as http
+
+    place = folder.find(target.start_folder(options))
+    host, port = listen_address(args.get("listen", "127.0.0.1:8440"))
+    if bool(args.get("certfile")) != bool(args.get("keyfile")):
+        raise Invalid("--certfile and --keyfile belong together", next_step="give both, or neither")
+    http.run(
+        place,
+        host=host,
+        port=port,
+        database=args.get("database", ""),
+        certfile=args.get("certfile", ""),
+        keyfile=args.get("keyfile", ""),
+        allowed_hosts=tuple(args.get("allow_host", ())),
+        behind_proxy=args.get("behind_proxy", False),
+    )
+
+
+def listen_address(text: str) -> tuple[str, int]:
+    """`127.0.0.1:8440`, `[::1]:8440` or `:8440` (this machine only) as host and port. Raises: Invalid."""
+    host, colon, port = text.rpartition(":")
+    if (
+        not colon
+        or not port.isascii()
+        or not port.isdecimal()
+        or int(port) > 65535
+        or (":" in host and host[:1] != "[")
+    ):
+        raise Invalid(
+            f"--listen {text[:60]!r}: HOST:PORT is expected", next_step="for example 127.0.0.1:8440 or [::1]:8440"
+        )
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def completion(options: Given, args: Given) -> Given:
+    """The completion script of a shell."""
+    from falaj.cli.completion import SCRIPTS
+
+    return {"shell": args["shell"], "script": SCRIPTS[args["shell"]]}
+
+
+def version(options: Given, args: Given) -> Given:
+    """What is installed."""
+    return {"version": __version__, "python": sys.version.split()[0]}

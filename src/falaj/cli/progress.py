@@ -1,0 +1,66 @@
+"""Progress of long work, on standard error: a bar on a terminal, now and then a line elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from falaj.cli.text import number, safe
+
+FIRST_S = 1.0
+AGAIN_S = 10.0
+
+
+class Reporter:
+    """What a session calls as (what, done, total). Work that ends within a second shows nothing.
+
+    Args:
+        shown: False for `--quiet` and `--json`.
+        colour: whether a bar may use colours.
+    """
+
+    def __init__(self, *, shown: bool, colour: bool) -> None:
+        self._shown, self._colour = shown, colour
+        self._next = time.monotonic() + FIRST_S
+        self._bar: Any = None
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Tell how far the work is. `total` 0: not known."""
+        if not self._shown or (self._bar is None and time.monotonic() < self._next):
+            return
+        if self._bar is None and not self._started():
+            self._next = time.monotonic() + AGAIN_S
+            share = f"{number(done)} of {number(total)}" if total else number(done)
+            print(f"  {safe(what)}  {share}", file=sys.stderr, flush=True)
+            return
+        if what not in self._tasks:
+            self._tasks[what] = self._bar.add_task(safe(what), total=total or None)
+        self._bar.update(self._tasks[what], completed=done, total=total or None)
+
+    def _started(self) -> bool:
+        if not sys.stderr.isatty():
+            return False
+        try:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        except ImportError:
+            return False
+        console = Console(stderr=True, no_color=not self._colour, markup=False, highlight=False)
+        told = TextColumn("  {task.description}", markup=False)
+        self._bar = Progress(
+            told, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console, transient=True
+        )
+        self._bar.start()
+        return True

@@ -1,0 +1,82 @@
+"""Structured logs: one JSON object a line, to standard error, without secrets or names of persons.
+
+A line never holds a header, a body, a query or the path of an unknown route; whatever looks like a token is redacted
+from the finished line all the same, since a message may come from a library.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import threading
+import traceback
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+import msgspec
+
+from falaj.core.encoding import moment
+
+HIDDEN = "[redacted]"
+_SECRET = re.compile(
+    r"(?i:\b(?:bearer|basic)\s+)[^\s\"\\,]+"  # credentials of a header
+    r"|\bfalaj_[A-Za-z0-9_.\-]{6,}"  # tokens of Falaj
+    r"|\beyJ[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-.]+"  # signed tokens of others
+    r"|(?<=://)[^\s/\"@]+@"  # user and password in an address
+    r"|-----BEGIN [A-Z ]+-----.*?(?:-----END [A-Z ]+-----|$)"  # keys
+    r"|(?<![A-Za-z0-9_\-:])[A-Za-z0-9_\-]{36,}"  # long random words; digests keep their `sha256:`
+)
+_encoder = msgspec.json.Encoder(enc_hook=str)
+
+
+def redact(text: str) -> str:
+    """Text without anything that looks like a token, key or password."""
+    return _SECRET.sub(HIDDEN, text)
+
+
+class Log:
+    """Writes lines to a stream, whole and one at a time."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def say(self, event: str, level: str = "info", **facts: Any) -> None:
+        """One line: when, how grave, what, and the facts that are not None."""
+        kept = {k: v for k, v in facts.items() if v is not None}
+        line = _encoder.encode({"at": moment(datetime.now(UTC)), "level": level, "event": event, **kept}).decode()
+        with self._lock:
+            stream = self._stream or sys.stderr
+            stream.write(redact(line) + "\n")
+            stream.flush()
+
+    def broke(self, error: BaseException, **facts: Any) -> None:
+        """An error that nobody expected: its type, message and places. Values of variables are not shown."""
+        places = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)[-12:]]
+        self.say("error", "error", type=type(error).__name__, message=str(error)[:500], trace=places, **facts)
+
+
+class Bridge(logging.Handler):
+    """Takes what libraries log and says it in the same form."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say one record."""
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            self._log.broke(error, logger=record.name)
+        else:
+            self._log.say("log", record.levelname.lower(), logger=record.name, message=record.getMessage()[:500])
+
+
+def take_over(log: Log, names: tuple[str, ...] = ("uvicorn", "uvicorn.error", "asyncio")) -> None:
+    """Let the named loggers speak through `log`, from warnings upwards."""
+    for name in names:
+        logger = logging.getLogger(name)
+        logger.handlers = [Bridge(log)]
+        logger.propagate = False
+        logger.setLevel(logging.WARNING)

@@ -1,0 +1,94 @@
+"""A real server on a free loopback port, in a thread of this process, over the small platform."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from falaj.server.logs import Log
+from falaj.server.run import prepare
+from falaj.server.settings import Limits, Settings
+from tests.server.tiny import AMAL, Tiny
+
+
+class Running:
+    """A server at work, with what it wrote to its log."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.tiny = Tiny()
+        self.lines = io.StringIO()
+        self.url = ""
+        up = threading.Event()
+        self._runner = prepare(self.tiny, settings, Log(self.lines), lambda url: (setattr(self, "url", url), up.set()))
+        self.app = self._runner.config.app
+        self._thread = threading.Thread(target=self._runner.run)
+        self._thread.start()
+        assert up.wait(20)
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def ask(
+        self, method: str, path: str, body: Any = None, token: str | None = AMAL, **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        """One request on a connection of its own: status, headers in lower case, body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        sent = {k.replace("_", "-"): v for k, v in headers.items()}
+        if token:
+            sent.setdefault("Authorization", f"Bearer {token}")
+        if isinstance(body, dict):
+            body = msgspec.json.encode(body)
+            sent.setdefault("Content-Type", "application/json")
+        try:
+            connection.request(method, path, body, sent)
+            response = connection.getresponse()
+            return response.status, {k.lower(): v for k, v in response.getheaders()}, response.read()
+        finally:
+            connection.close()
+
+    def problem(self, *args: Any, **more: Any) -> dict[str, Any]:
+        """A refused request's problem document."""
+        status, headers, body = self.ask(*args, **more)
+        assert headers["content-type"] == "application/problem+json"
+        told: dict[str, Any] = msgspec.json.decode(body)
+        assert told["status"] == status
+        return told
+
+    def log(self) -> list[dict[str, Any]]:
+        return [msgspec.json.decode(line) for line in self.lines.getvalue().splitlines()]
+
+    def stop(self) -> None:
+        self._runner.stop()
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture
+def serving() -> Iterator[Callable[..., Running]]:
+    """Starts servers with the limits of a test; stops them afterwards."""
+    started: list[Running] = []
+
+    def start(host: str = "127.0.0.1", **limits: Any) -> Running:
+        started.append(Running(Settings(host=host, port=0, limits=Limits(**limits))))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.tiny.go.set()
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Running]:
+    """One server for the tests of a module that leave it as it is."""
+    running = Running(Settings(port=0))
+    yield running
+    running.tiny.go.set()
+    running.stop()
