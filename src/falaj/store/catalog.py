@@ -160,6 +160,26 @@ class Catalog:
         params = {"project": asset.project, "kind": asset.kind, "name": asset.name, "ref": ref_name}
         return GUARD.where(tx, clause, params)
 
+    def sealed_by(self, tx: Transaction, asset: Asset, version: Version) -> str | None:
+        """What seals a version, `gate/production`: something in force measures on a ref that holds or ever held it.
+
+        None where nothing does. Only what is in force (its `main`) seals.
+        """
+        held = {m.ref for m in REF_MOVE.where(tx, "asset = :a AND version = :v", {"a": asset.id, "v": version.number})}
+        if not held:
+            return None
+        for kind in self.kinds:
+            if not kind.can_seal:
+                continue
+            for sealing in self.assets(tx, asset.project, kind.name, limit=1000):
+                if (ref := self.ref(tx, sealing, "main")) is None:
+                    continue
+                payload = self.payload(sealing, self.version(tx, sealing, ref.version))
+                for thing in (Thing.parse(text, kind="dataset") for text in kind.seals(payload)):
+                    if (thing.kind, thing.name) == (asset.kind, asset.name) and thing.ref in held:
+                        return f"{kind.name}/{sealing.name}"
+        return None
+
     def verdict(self, tx: Transaction, verdict_id: str, *, lock: bool = False) -> Verdict | None:
         """A verdict by id."""
         return VERDICT.get(tx, verdict_id, lock=lock)

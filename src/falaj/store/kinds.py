@@ -21,7 +21,7 @@ def _nothing(_: Any) -> Mapping[str, Scalar]:
     return {}
 
 
-def _no_guards(_: Any) -> tuple[str, ...]:
+def _no_refs(_: Any) -> tuple[str, ...]:
     return ()
 
 
@@ -37,6 +37,7 @@ class Kind(Generic[P]):
             needs another person's approval.
         project_fields: fields of the payload kept as indexed columns.
         guards: refs (`[kind/]name@ref`) that move only by a verdict on behalf of an asset of this kind.
+        seals: refs of datasets that it measures on: no run may use a version that such a ref holds or ever held.
         folder: where files of this kind lie in a project; `falaj apply` reads them.
         parse: the asset's name and payload from such a file's text; raises Invalid, naming field and value.
     """
@@ -50,15 +51,21 @@ class Kind(Generic[P]):
         bare: bool = False,
         config: bool = False,
         project_fields: Callable[[P], Mapping[str, Scalar]] = _nothing,
-        guards: Callable[[P], tuple[str, ...]] = _no_guards,
+        guards: Callable[[P], tuple[str, ...]] = _no_refs,
+        seals: Callable[[P], tuple[str, ...]] = _no_refs,
         folder: str = "",
         parse: Callable[[str], tuple[str, P]] | None = None,
     ) -> None:
         self.name, self.payload, self.schema = name, payload, schema
         self.bare, self.config = bare, config
-        self.project_fields, self.guards = project_fields, guards
+        self.project_fields, self.guards, self.seals = project_fields, guards, seals
         self.folder, self.parse = folder, parse
         self._decoder = msgspec.json.Decoder(payload)
+
+    @property
+    def can_seal(self) -> bool:
+        """Whether assets of this kind may seal refs."""
+        return self.seals is not _no_refs
 
     def encode(self, payload: P) -> bytes:
         """The payload as stored: canonical, with the number of its form."""

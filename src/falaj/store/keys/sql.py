@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from falaj.store.errors import Exists
+from falaj.store.keys.custodian import Custodian
 from falaj.store.keys.errors import KeyExists, KeyMissing
 from falaj.store.keys.rows import KeyRow, Purpose
+from falaj.store.keys.store import KeyStore
 from falaj.store.metadata import Database, Transaction
 from falaj.store.metadata.tables import Table
 from falaj.store.unit import Unit
@@ -84,3 +86,24 @@ class ReadKeyRows:
         """All rows that match, oldest epoch first, then by id."""
         with self._database.read() as tx:
             return SqlKeyRows(tx).list(purpose=purpose, domain=domain)
+
+
+class StoreKeys:
+    """The key hierarchy of a store: read by any open transaction, changed inside a unit of work.
+
+    Args:
+        custodian: holds the roots.
+    """
+
+    def __init__(self, custodian: Custodian, database: Database) -> None:
+        self.custodian = custodian
+        self.now = KeyStore(custodian, ReadKeyRows(database))
+        """The keys by a snapshot of its own at each call; never inside an open transaction of the same thread."""
+
+    def begin(self, unit: Unit) -> KeyStore:
+        """The keys as a unit of work sees and changes them. The caller says the entry."""
+        return self.now.using(SqlKeyRows(unit.tx, unit))
+
+    def reading(self, tx: Transaction) -> KeyStore:
+        """The keys as an open transaction sees them."""
+        return self.now.using(SqlKeyRows(tx))
