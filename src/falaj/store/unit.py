@@ -24,6 +24,7 @@ from falaj.core.ids import new_id
 from falaj.store.ledger.log import Log
 from falaj.store.ledger.merkle import Frontier
 from falaj.store.metadata import Database, Transaction
+from falaj.store.metadata.digests import row_digest
 from falaj.store.metadata.tables import Table
 
 R = TypeVar("R", bound=msgspec.Struct)
@@ -41,15 +42,6 @@ class Actor(msgspec.Struct, frozen=True):
     principal: str
     person: str
     name: str = ""
-
-
-def row_digest(table: str, row: msgspec.Struct, key: bytes) -> str:
-    """The keyed digest of a governed row's state, as entries carry it.
-
-    Args:
-        key: the store's 32-byte commitment key: without it nobody can confirm a guess of the row.
-    """
-    return b3k(blake3(table.encode() + b"\0" + canonical(row), key=key).digest())
 
 
 class Unit:

@@ -15,9 +15,10 @@ from falaj.core.names import Thing
 from falaj.core.records import Verdict
 from falaj.store.errors import Exists, GuardRefused, RefConflict, RollbackRefused
 from falaj.store.metadata import open_database
+from falaj.store.metadata.digests import row_digest
 from falaj.store.metadata.open import migrate
 from falaj.store.rows import APPROVAL, VERDICT, VERSION
-from falaj.store.unit import UnexplainedChange, row_digest
+from falaj.store.unit import UnexplainedChange
 
 from .ground import ALICE, BOB, KEY, Recipe, Small, small_ground
 

@@ -9,9 +9,9 @@ from falaj.store.ledger.fold import EntryRow
 from falaj.store.ledger.merkle import Node
 from falaj.store.ledger.verify import StateRow
 from falaj.store.metadata import Transaction
+from falaj.store.metadata.digests import row_digest
 from falaj.store.metadata.queries import queries
 from falaj.store.metadata.tables import Table
-from falaj.store.unit import row_digest
 
 SQL = queries("ledger")
 

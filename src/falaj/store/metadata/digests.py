@@ -1,0 +1,18 @@
+"""The digest of a governed row's state, as entries carry it and verification compares it."""
+
+from __future__ import annotations
+
+import msgspec
+from blake3 import blake3
+
+from falaj.core.digests import b3k
+from falaj.core.encoding import canonical
+
+
+def row_digest(table: str, row: msgspec.Struct, key: bytes) -> str:
+    """The keyed digest of a row's state.
+
+    Args:
+        key: the store's 32-byte commitment key: without it nobody can confirm a guess of the row.
+    """
+    return b3k(blake3(table.encode() + b"\0" + canonical(row), key=key).digest())
