@@ -344,7 +344,7 @@ def test_parquet_written_for_sharing_comes_back_and_changes_little(tmp_path):
     assert pq.ParquetFile(tmp_path / "0.parquet").metadata.num_row_groups == 1
     assert sizes[0] == (tmp_path / "0.parquet").stat().st_size
     tail = [(tmp_path / f"{i}.parquet").read_bytes() for i in (0, 1)]
-    pages = {tail[0][at : at + 256] for at in range(0, len(tail[0]) - 256)}
+    pages = {tail[0][at : at + 256] for at in range(len(tail[0]) - 256)}
     shared = sum(tail[1][at : at + 256] in pages for at in range(0, len(tail[1]) - 256, 256))
     assert shared > 0.6 * len(tail[1]) / 256
     assert [p.name for p in tmp_path.iterdir() if p.suffix == ".part"] == []

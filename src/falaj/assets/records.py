@@ -11,7 +11,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """Base of the answers."""
 
 
-class RefView(View):
+class RefView(View, frozen=True, kw_only=True):
     """A ref as it stands."""
 
     name: str
@@ -20,7 +20,7 @@ class RefView(View):
     guarded_by: tuple[str, ...] = ()
 
 
-class VersionView(View):
+class VersionView(View, frozen=True, kw_only=True):
     """One version. `payload` is the kind's record in plain values; `by` the name of who added it."""
 
     kind: str
@@ -37,7 +37,7 @@ class VersionView(View):
     payload: Any
 
 
-class AssetView(View):
+class AssetView(View, frozen=True, kw_only=True):
     """An asset: its refs, and the version asked for (or that `main` or the only ref holds)."""
 
     kind: str
@@ -48,7 +48,7 @@ class AssetView(View):
     shown: VersionView | None
 
 
-class AssetRow(View):
+class AssetRow(View, frozen=True, kw_only=True):
     """A line of a list."""
 
     kind: str
@@ -57,14 +57,14 @@ class AssetRow(View):
     refs: dict[str, int]
 
 
-class Page(View):
+class Page(View, frozen=True, kw_only=True):
     """A page of assets; `next` is the key to go on after, None at the end."""
 
     items: tuple[AssetRow, ...]
     next: str | None
 
 
-class MoveView(View):
+class MoveView(View, frozen=True, kw_only=True):
     """A line of a ref's history."""
 
     ref: str
@@ -77,7 +77,7 @@ class MoveView(View):
     reason: str = ""
 
 
-class LogView(View):
+class LogView(View, frozen=True, kw_only=True):
     """The history of an asset: the moves of its refs (newest first), and its versions (newest first)."""
 
     kind: str
@@ -86,7 +86,7 @@ class LogView(View):
     versions: tuple[VersionView, ...]
 
 
-class MoveResult(View):
+class MoveResult(View, frozen=True, kw_only=True):
     """What moving a ref came to."""
 
     ref: str
@@ -97,7 +97,7 @@ class MoveResult(View):
     entry: int | None = None
 
 
-class LineageNode(View):
+class LineageNode(View, frozen=True, kw_only=True):
     """One version in a lineage. `depth` 0 is where one asked."""
 
     kind: str
@@ -116,7 +116,7 @@ class LineageNode(View):
     digest: str = ""
 
 
-class Lineage(View):
+class Lineage(View, frozen=True, kw_only=True):
     """What a version came from, or what came from it."""
 
     thing: str
@@ -124,7 +124,7 @@ class Lineage(View):
     nodes: tuple[LineageNode, ...]
 
 
-class AppliedFile(View):
+class AppliedFile(View, frozen=True, kw_only=True):
     """What applying one file came to: "created", "changed", "unchanged", or "proposed" (waits for another person)."""
 
     path: str
@@ -136,7 +136,7 @@ class AppliedFile(View):
     proposal: str | None = None
 
 
-class Applied(View):
+class Applied(View, frozen=True, kw_only=True):
     """What `falaj apply` came to."""
 
     files: tuple[AppliedFile, ...]
@@ -151,7 +151,7 @@ class ConfigFile(msgspec.Struct, frozen=True, kw_only=True):
     text: str
 
 
-class ProposalView(View):
+class ProposalView(View, frozen=True, kw_only=True):
     """A proposal, and what it still waits for."""
 
     id: str
@@ -166,7 +166,7 @@ class ProposalView(View):
     approved_by: tuple[str, ...]
 
 
-class Done(View):
+class Done(View, frozen=True, kw_only=True):
     """A plain yes, with its entry."""
 
     thing: str

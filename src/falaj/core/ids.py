@@ -18,7 +18,7 @@ _last = 0
 
 def new_id() -> str:
     """A fresh id; greater than every earlier one of this process, also when the clock goes back."""
-    global _last
+    global _last  # noqa: PLW0603  the one counter of the process, under its lock
     fresh = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10))
     with _lock:
         _last = fresh = max(fresh, _last + 1)

@@ -73,7 +73,15 @@ def printable(text: str) -> str:
 
 
 def _is_word(char: str) -> bool:
-    return char.isascii() and char.isalnum() or unicodedata.category(char) in {"Lu", "Ll", "Lo", "Lt", "Mn", "Mc", "Nd"}
+    return (char.isascii() and char.isalnum()) or unicodedata.category(char) in {
+        "Lu",
+        "Ll",
+        "Lo",
+        "Lt",
+        "Mn",
+        "Mc",
+        "Nd",
+    }
 
 
 def _is_plain(char: str) -> bool:

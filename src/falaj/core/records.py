@@ -20,7 +20,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Base of the stored rows."""
 
 
-class Project(Record):
+class Project(Record, frozen=True, kw_only=True):
     """A namespace with its own keys, policy and residency."""
 
     id: str
@@ -28,7 +28,7 @@ class Project(Record):
     created_at: str
 
 
-class Asset(Record):
+class Asset(Record, frozen=True, kw_only=True):
     """A governed thing: (project, kind, name) with numbered versions and refs."""
 
     id: str
@@ -38,7 +38,7 @@ class Asset(Record):
     created_at: str
 
 
-class Version(Record):
+class Version(Record, frozen=True, kw_only=True):
     """One immutable version of an asset.
 
     Attributes:
@@ -66,7 +66,7 @@ class Version(Record):
     state: VersionState = "live"
 
 
-class Ref(Record):
+class Ref(Record, frozen=True, kw_only=True):
     """A name that points at a version; `revision` counts its moves."""
 
     asset: str
@@ -76,7 +76,7 @@ class Ref(Record):
     moved_at: str
 
 
-class RefMove(Record):
+class RefMove(Record, frozen=True, kw_only=True):
     """One move in the history of a ref."""
 
     asset: str
@@ -92,7 +92,7 @@ class RefMove(Record):
     proposal: str | None = None
 
 
-class Guard(Record):
+class Guard(Record, frozen=True, kw_only=True):
     """A ref that moves only by a verdict of this gate; written from the gate version that is in force."""
 
     gate: str
@@ -103,7 +103,7 @@ class Guard(Record):
     gate_version: int
 
 
-class Verdict(Record):
+class Verdict(Record, frozen=True, kw_only=True):
     """What a gate found on one candidate for one ref, against one holder; used at most once.
 
     Attributes:
@@ -133,7 +133,7 @@ class Verdict(Record):
     used_by: str | None = None
 
 
-class Proposal(Record):
+class Proposal(Record, frozen=True, kw_only=True):
     """Somebody's wish to move a ref, waiting for what it needs."""
 
     id: str
@@ -150,7 +150,7 @@ class Proposal(Record):
     reason: str = ""
 
 
-class Approval(Record):
+class Approval(Record, frozen=True, kw_only=True):
     """One person's yes to one proposal, with the roles the person held on the ref at that moment."""
 
     proposal: str
@@ -160,7 +160,7 @@ class Approval(Record):
     at: str
 
 
-class Run(Record):
+class Run(Record, frozen=True, kw_only=True):
     """One activity: who ran what, in which environment, with which params, with which result.
 
     Attributes:
@@ -186,7 +186,7 @@ class Run(Record):
     error: dict[str, Any] | None = None
 
 
-class RunLink(Record):
+class RunLink(Record, frozen=True, kw_only=True):
     """A run used or made a version: the edges of lineage."""
 
     run: str
@@ -196,7 +196,7 @@ class RunLink(Record):
     role: str = ""
 
 
-class LedgerEntry(Record):
+class LedgerEntry(Record, frozen=True, kw_only=True):
     """A stored entry; `leaf` is None until it is sequenced."""
 
     id: str

@@ -94,7 +94,7 @@ def judge(
         paths: the files of the table; with them, lines that cannot be read are counted and the others still judged.
         query_limit_s: a rule's own query is stopped after this time and counts as failed.
     """
-    import duckdb  # noqa: PLC0415  `connect` has found it
+    import duckdb
 
     compiled = compile_rules(contract, opened, con)
     readable = Finding(rule=READABLE, title="every line can be read", passed=True, text="all")
@@ -122,7 +122,7 @@ def try_out(contract: Contract, *, scratch: Path) -> None:
 
     Raises: Invalid, naming the rule and what DuckDB says of it.
     """
-    import duckdb  # noqa: PLC0415
+    import duckdb
 
     probe = scratch / "empty.csv"
     probe.touch()
@@ -217,7 +217,7 @@ def _word(value: Scalar) -> str:
 
 
 def _readable_pattern(con: duckdb.DuckDBPyConnection, rule: Rule, *, strict: bool) -> bool:
-    import duckdb  # noqa: PLC0415
+    import duckdb
 
     try:
         con.execute("SELECT regexp_matches('', ?)", [rule.pattern]).fetchone()
@@ -357,13 +357,13 @@ class _Judging:
     def _freshness(self, rule: Rule, newest: Any) -> Finding:
         if newest is None or self.now is None:
             return _failed(rule, "no value to measure" if newest is None else "no time to measure to")
-        at = newest if isinstance(newest, datetime) else datetime(newest.year, newest.month, newest.day)
+        at = newest if isinstance(newest, datetime) else datetime(newest.year, newest.month, newest.day, tzinfo=UTC)
         hours = (self.now.astimezone(UTC) - at.replace(tzinfo=UTC)).total_seconds() / 3600
         return _found(rule, hours, 0, (), f"{hours:,.1f} hours, newest {at.isoformat()}Z", unit="hours")
 
     def _by_query(self, rule: Rule) -> Finding:
         """A rule's own query, stopped when it takes too long. What goes wrong is told without values of the data."""
-        import duckdb  # noqa: PLC0415
+        import duckdb
 
         timer = threading.Timer(self.query_limit_s, self.con.interrupt)
         timer.start()

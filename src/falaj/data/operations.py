@@ -52,7 +52,7 @@ class Judged(msgspec.Struct, frozen=True):
 
 @job(
     "data.add",
-    on="ref:{project}/{dataset}@{ref}",
+    on="ref:{project}/dataset/{dataset}@{ref}",
     entry=What.VERSION_ADDED,
     role="contributor",
     cli="data add",
@@ -207,7 +207,7 @@ def _conclude(
             entry = unit.say(What.REF_MOVED, [asset.id], detail={**words(thing), "version": version.number})
         else:
             catalog.mark(unit, asset, REJECTED, version)
-            assert refusal is not None
+            assert refusal is not None  # noqa: S101  nothing else is rejected
             told = {**words(thing), "version": version.number, **refusal.as_dict()}
             entry = unit.say(What.REQUEST_REFUSED, [asset.id], detail=told)
     if refusal is not None:

@@ -94,7 +94,7 @@ def connect(
     Raises: MissingPart without DuckDB; Invalid for files that are not there or a limit that is not a size.
     """
     try:
-        import duckdb  # noqa: PLC0415  an optional extra
+        import duckdb
     except ImportError as error:
         raise MissingPart("DuckDB is not installed", next_step="pip install 'falaj[local]'") from error
     if not _SIZE.fullmatch(memory_limit):
@@ -176,7 +176,7 @@ def write_parquet(table: pa.Table, path: Path, *, compression: str = "zstd") -> 
     Raises: MissingPart without PyArrow; OSError where the folder cannot be written.
     """
     try:
-        import pyarrow.parquet as pq  # noqa: PLC0415  an optional extra
+        import pyarrow.parquet as pq
     except ImportError as error:
         raise MissingPart("PyArrow is not installed", next_step="pip install 'falaj[local]'") from error
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -260,7 +260,7 @@ def _csv_names(file: Path) -> Names:
 
 
 def _parquet_names(con: duckdb.DuckDBPyConnection, file: Path) -> Names:
-    import duckdb  # noqa: PLC0415  `connect` has found it
+    import duckdb
 
     try:
         rows = con.execute(f"DESCRIBE SELECT * FROM read_parquet([{text(str(file))}], {_PARQUET})").fetchall()

@@ -18,7 +18,7 @@ class DataAdded(msgspec.Struct, frozen=True, kw_only=True):
     """What adding data came to.
 
     Attributes:
-        added_bytes: of the files that came; `stored_bytes`: what storing them took, after deduplication and compression.
+        added_bytes: of the files that came; `stored_bytes`: what storing them took, deduplicated and compressed.
         rules, rules_passed: of the contract; 0 where there is none.
     """
 

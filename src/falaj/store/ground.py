@@ -10,7 +10,7 @@ from falaj.core.encoding import decode
 from falaj.core.records import Project
 from falaj.store.catalog import Catalog
 from falaj.store.content import Contents
-from falaj.store.keys import KeyStore
+from falaj.store.keys.sql import StoreKeys
 from falaj.store.kinds import Kinds
 from falaj.store.ledger.checkpoint import Signer
 from falaj.store.ledger.log import Log
@@ -42,7 +42,7 @@ class Ground:
         kinds: Kinds,
         log: Log,
         units: Units,
-        keys: KeyStore,
+        keys: StoreKeys,
         contents: Contents,
         signer: Signer,
         *,
@@ -79,6 +79,14 @@ class Ground:
             SQL["remember"],
             {"principal": principal, "key": key, "op": op, "request": request, "response": response, "at": at},
         )
+
+    def answer(self, tx: Transaction, principal: str, key: str, response: bytes) -> None:
+        """Put the answer under a key that is kept already."""
+        tx.run(SQL["answer"], {"principal": principal, "key": key, "response": response})
+
+    def forget(self, tx: Transaction, principal: str, key: str) -> None:
+        """Free an idempotency key."""
+        tx.run(SQL["forget"], {"principal": principal, "key": key})
 
     def detail(self, tx: Transaction, entry_id: str) -> dict[str, Any]:
         """The words beside an entry; empty where there are none, or where they were erased."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -139,7 +140,7 @@ def is_alive(owner: str) -> bool | None:
 
 def _start_of(pid: int) -> str:
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
+        with Path(f"/proc/{pid}/stat").open("rb") as file:
             return file.read().rpartition(b")")[2].split()[19].decode()
     except OSError:
         return "gone"

@@ -11,7 +11,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """Base of the answers."""
 
 
-class PrincipalView(View):
+class PrincipalView(View, frozen=True, kw_only=True):
     """A person's account, or a service that a person answers for."""
 
     id: str
@@ -21,7 +21,7 @@ class PrincipalView(View):
     groups: tuple[str, ...]
 
 
-class BindingView(View):
+class BindingView(View, frozen=True, kw_only=True):
     """Somebody holds a role somewhere."""
 
     id: str
@@ -34,7 +34,7 @@ class BindingView(View):
     expires_at: str | None
 
 
-class TokenView(View):
+class TokenView(View, frozen=True, kw_only=True):
     """A token without its secret."""
 
     id: str
@@ -47,14 +47,14 @@ class TokenView(View):
     single_use: bool
 
 
-class TokenIssued(View):
+class TokenIssued(View, frozen=True, kw_only=True):
     """A fresh token. `text` is shown this once and stored nowhere."""
 
     token: TokenView
     text: str
 
 
-class Explanation(View):
+class Explanation(View, frozen=True, kw_only=True):
     """Why a decision is as it is."""
 
     allowed: bool
@@ -62,7 +62,7 @@ class Explanation(View):
     lines: tuple[str, ...]
 
 
-class HolderView(View):
+class HolderView(View, frozen=True, kw_only=True):
     """Who can, and by which binding."""
 
     name: str
@@ -73,7 +73,7 @@ class HolderView(View):
     via: str
 
 
-class EntryView(View):
+class EntryView(View, frozen=True, kw_only=True):
     """An entry as people read it. `detail` is what the erasable side table still holds."""
 
     leaf: int | None
@@ -88,7 +88,7 @@ class EntryView(View):
     detail: dict[str, Any]
 
 
-class EntryPage(View):
+class EntryPage(View, frozen=True, kw_only=True):
     """A page of the ledger, newest first; `next` is the leaf to go on before, None at the end."""
 
     items: tuple[EntryView, ...]
@@ -96,7 +96,7 @@ class EntryPage(View):
     pending: int
 
 
-class ProblemView(View):
+class ProblemView(View, frozen=True, kw_only=True):
     """Something that verification found."""
 
     sort: str
@@ -105,7 +105,7 @@ class ProblemView(View):
     next_step: str
 
 
-class Verified(View):
+class Verified(View, frozen=True, kw_only=True):
     """What a verification found. `ok` is true only where nothing was found and everything asked was looked at."""
 
     ok: bool
@@ -119,7 +119,7 @@ class Verified(View):
     problems: tuple[ProblemView, ...]
 
 
-class Exported(View):
+class Exported(View, frozen=True, kw_only=True):
     """An export of the ledger: the folder and what lies in it."""
 
     folder: str
@@ -127,7 +127,7 @@ class Exported(View):
     root: str
 
 
-class Proof(View):
+class Proof(View, frozen=True, kw_only=True):
     """An inclusion proof of one leaf under the newest signed checkpoint."""
 
     leaf: int
@@ -138,7 +138,7 @@ class Proof(View):
     checkpoint: str
 
 
-class KeyView(View):
+class KeyView(View, frozen=True, kw_only=True):
     """A key without its bytes."""
 
     id: str
@@ -152,7 +152,7 @@ class KeyView(View):
     destroyed_at: str | None
 
 
-class KeyReceipt(View):
+class KeyReceipt(View, frozen=True, kw_only=True):
     """What was done to keys, with the entry that proves it."""
 
     action: str
@@ -161,7 +161,7 @@ class KeyReceipt(View):
     entry_id: str
 
 
-class Collected(View):
+class Collected(View, frozen=True, kw_only=True):
     """What garbage collection did, or would do."""
 
     packs: int
@@ -173,7 +173,7 @@ class Collected(View):
     entry_id: str | None
 
 
-class Status(View):
+class Status(View, frozen=True, kw_only=True):
     """How the store is: what `falaj doctor` looks at."""
 
     version: str

@@ -97,10 +97,15 @@ def test_a_change_without_an_entry_does_not_commit(ground: Small) -> None:
 
 def test_an_error_leaves_nothing(ground: Small) -> None:
     before = len(entries(ground))
-    with pytest.raises(RuntimeError), ground.units.begin(ALICE, "recipe.add", ground.project) as unit:
-        ground.catalog.ensure_asset(unit, ground.project, "recipe", "bread")
-        unit.say(What.VERSION_ADDED)
-        raise RuntimeError
+
+    def fail() -> None:
+        with ground.units.begin(ALICE, "recipe.add", ground.project) as unit:
+            ground.catalog.ensure_asset(unit, ground.project, "recipe", "bread")
+            unit.say(What.VERSION_ADDED)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert len(entries(ground)) == before
     add(ground, "after")  # the frontier that was rolled back is not used again
     assert len(entries(ground)) == before + 1

@@ -48,7 +48,10 @@ class Database(Protocol):
     read_only: bool
 
     def read(self) -> AbstractContextManager[Transaction]:
-        """One consistent snapshot; writes are refused."""
+        """One consistent snapshot, for reading only.
+
+        Inside an open transaction of the same thread it is that transaction: what it sees is what is read.
+        """
         ...
 
     def write(self) -> AbstractContextManager[Transaction]:

@@ -36,11 +36,9 @@ def open_database(address: str | Path, *, read_only: bool = False) -> Database:
 
 def migrations() -> list[tuple[int, str]]:
     """The numbered migrations, in order."""
-    found = []
-    for entry in files("falaj.store.metadata").joinpath("migrations").iterdir():
-        if match := _NUMBERED.fullmatch(entry.name):
-            found.append((int(match[1]), entry.read_text(encoding="utf-8")))
-    return sorted(found)
+    folder = files("falaj.store.metadata").joinpath("migrations")
+    numbered = [(match, entry) for entry in folder.iterdir() if (match := _NUMBERED.fullmatch(entry.name))]
+    return sorted((int(match[1]), entry.read_text(encoding="utf-8")) for match, entry in numbered)
 
 
 def schema_version(tx: Transaction, dialect: str) -> int:

@@ -7,6 +7,7 @@ isolation needs no retries.
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import re
 import threading
@@ -16,12 +17,14 @@ from typing import Any
 
 import psycopg
 from psycopg import errors as pg
+from psycopg.pq import TransactionStatus
 
 from falaj.core.errors import FalajError
 from falaj.store.errors import Exists, StoreAway, StoreBusy, StoreFull, StoreReadOnly
 from falaj.store.metadata.driver import Params, Row
 
 LOCK_TIMEOUT_MS = 20_000
+_number = itertools.count()
 _PARAM = re.compile(r"(?<!:):([a-z_]+)")
 
 
@@ -39,22 +42,22 @@ class PostgresTransaction:
         self.writable = writable
 
     def run(self, sql: str, params: Params = {}) -> int:  # noqa: B006
-        return self._connection.execute(translate(sql), params).rowcount  # type: ignore[arg-type]
+        return self._connection.execute(translate(sql), params).rowcount
 
     def run_many(self, sql: str, params: Iterable[Params]) -> None:
         with self._connection.cursor() as cursor:
-            cursor.executemany(translate(sql), params)  # type: ignore[arg-type]
+            cursor.executemany(translate(sql), params)
 
     def row(self, sql: str, params: Params = {}) -> Row | None:  # noqa: B006
-        return self._connection.execute(translate(sql), params).fetchone()  # type: ignore[arg-type]
+        return self._connection.execute(translate(sql), params).fetchone()
 
     def rows(self, sql: str, params: Params = {}) -> Sequence[Row]:  # noqa: B006
-        return self._connection.execute(translate(sql), params).fetchall()  # type: ignore[arg-type]
+        return self._connection.execute(translate(sql), params).fetchall()
 
     def stream(self, sql: str, params: Params = {}) -> Iterator[Row]:  # noqa: B006
-        with self._connection.cursor(name="falaj_stream") as cursor:
+        with self._connection.cursor(name=f"falaj_stream_{next(_number)}") as cursor:
             cursor.itersize = 5000
-            cursor.execute(translate(sql), params)  # type: ignore[arg-type]
+            cursor.execute(translate(sql), params)
             yield from cursor
 
 
@@ -76,7 +79,7 @@ class PostgresDatabase:
 
     @contextmanager
     def read(self) -> Iterator[PostgresTransaction]:
-        with self._transaction("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
+        with self._transaction("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", nested=True) as connection:
             yield PostgresTransaction(connection, writable=False)
 
     @contextmanager
@@ -87,10 +90,13 @@ class PostgresDatabase:
             yield PostgresTransaction(connection, writable=True)
 
     @contextmanager
-    def _transaction(self, begin: str) -> Iterator[psycopg.Connection[Row]]:
+    def _transaction(self, begin: str, *, nested: bool = False) -> Iterator[psycopg.Connection[Row]]:
         try:
             connection = self._connection()
-            connection.execute(begin)  # type: ignore[call-overload]
+            if nested and connection.info.transaction_status == TransactionStatus.INTRANS:
+                yield connection
+                return
+            connection.execute(begin)
             try:
                 yield connection
                 connection.execute("COMMIT")

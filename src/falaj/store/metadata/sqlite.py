@@ -76,6 +76,9 @@ class SqliteDatabase:
     def read(self) -> Iterator[SqliteTransaction]:
         with _mapped(self.path):
             connection = self._connection()
+            if connection.in_transaction:
+                yield SqliteTransaction(connection, writable=False)
+                return
             connection.execute("BEGIN")
             try:
                 yield SqliteTransaction(connection, writable=False)

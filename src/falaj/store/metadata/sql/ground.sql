@@ -5,6 +5,12 @@ SELECT request, response FROM idempotency WHERE principal = :principal AND key =
 INSERT INTO idempotency (principal, key, op, request, response, at)
 VALUES (:principal, :key, :op, :request, :response, :at);
 
+-- name: answer         put the answer under a key that is kept
+UPDATE idempotency SET response = :response WHERE principal = :principal AND key = :key;
+
+-- name: forget         free an idempotency key
+DELETE FROM idempotency WHERE principal = :principal AND key = :key;
+
 -- name: meta           a fact about the store
 SELECT value FROM meta WHERE key = :key;
 
