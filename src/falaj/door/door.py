@@ -121,7 +121,7 @@ class Door(Deciding):
             context._tx = tx
             stream = context.operation.function(context, **_fields(params))
         assert context.operation.what is not None  # noqa: S101  `Operations.add` refuses others
-        with self.ground.units.begin(context.caller.actor, context.operation.name, context.project.id) as unit:
+        with self.ground.units.begin(context.caller.actor, context.operation.name, context.owner) as unit:
             unit.say(context.operation.what, [], detail={"resources": list(resources)})
         return stream
 
@@ -164,7 +164,7 @@ class Door(Deciding):
         kept = msgspec.json.decode(earlier)
         if kept["result"] is not None:
             return convert(kept["result"], context.operation.returns)
-        run = runs.get(tx, context.project.id, kept["run"])
+        run = runs.get(tx, context.owner, kept["run"])
         if run.state == "failed" or (run.state == "running" and runs.is_alive(run.owner) is False):
             return None
         raise Conflict(
@@ -179,7 +179,7 @@ class Door(Deciding):
         ours = error if isinstance(error, FalajError) else None
         told = ours.as_dict() if ours else {"code": "error", "message": type(error).__name__}
         actor = context.caller.actor
-        with self.ground.units.begin(actor, context.operation.name, context.project.id) as unit:
+        with self.ground.units.begin(actor, context.operation.name, context.owner) as unit:
             runs.end(unit, context.run, "failed", error=told)
             refused = isinstance(error, Refused | Forbidden)
             unit.say(What.REQUEST_REFUSED if refused else What.RUN_ENDED, [context.run.id], detail=told)

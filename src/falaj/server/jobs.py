@@ -22,6 +22,7 @@ from falaj.server.backend import Calls
 from falaj.server.errors import Busy, Stopping
 from falaj.server.logs import Log
 from falaj.server.problems import unexpected
+from falaj.server.settings import Limits
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -33,12 +34,21 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Job:
-    """One call of a job operation."""
+    """One call of a job operation.
 
-    def __init__(self, operation: Operation, caller: Caller, project: str, request: str, request_id: str) -> None:
+    Args:
+        key: its idempotency key, "" for none.
+        request: digest of what was asked.
+        request_id: of the HTTP request that began it.
+    """
+
+    def __init__(
+        self, operation: Operation, caller: Caller, project: str, key: str, request: str, request_id: str
+    ) -> None:
         self.operation = operation
         self.principal = caller.principal.id
         self.project = project
+        self.key = key
         self.request = request
         self.request_id = request_id
         self.run = ""
@@ -77,15 +87,14 @@ class Jobs:
     """The jobs of one server.
 
     Args:
-        most: how many may be at work at once.
-        kept: how many ended ones are remembered with their results.
+        limits: how many may be at work at once, and how many ended ones are remembered with their results.
     """
 
-    def __init__(self, door: Calls, log: Log, *, most: int, kept: int) -> None:
+    def __init__(self, door: Calls, log: Log, limits: Limits) -> None:
         self._door = door
         self._log = log
-        self._most = most
-        self._kept = kept
+        self._limits = limits
+        self._kept_bytes = 0
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._keys: dict[tuple[str, str], Job] = {}
         self._running: set[Job] = set()
@@ -111,9 +120,9 @@ class Jobs:
             return earlier
         if self.stopping:
             raise Stopping("the server is about to stop", next_step="ask again in a moment")
-        if len(self._running) >= self._most:
-            raise Busy(f"{self._most} jobs are at work, which is as many as may be", next_step="ask again")
-        job = Job(operation, caller, project, request, request_id)
+        if len(self._running) >= self._limits.jobs:
+            raise Busy(f"{self._limits.jobs} jobs are at work, which is as many as may be", next_step="ask again")
+        job = Job(operation, caller, project, key, request, request_id)
         self._running.add(job)
         if key:
             self._keys[owner] = job
@@ -124,9 +133,9 @@ class Jobs:
         return job
 
     def find(self, run: str, caller: Caller, project: str) -> Job | None:
-        """A job that this principal began in this project, None where it is not here."""
+        """A job that this principal began in this project or on the store itself, None where it is not here."""
         job = self._jobs.get(run)
-        return job if job and job.principal == caller.principal.id and job.project == project else None
+        return job if job and job.principal == caller.principal.id and job.project in {"", project} else None
 
     def wake(self) -> None:
         """Let everyone who waits for a job look again."""
@@ -147,12 +156,16 @@ class Jobs:
         def on_run(run: Run) -> None:
             _on(loop, self._began, job, run.id)
 
-        def progress(what: str, done: int, total: int) -> None:
-            _on(loop, self._moved, job, {"what": what, "done": done, "total": total})
-
+        progress = _Progress(loop, lambda facts: self._moved(job, facts))
         try:
             result = self._door.call(
-                job.operation.name, args, caller=caller, project=job.project, progress=progress, on_run=on_run
+                job.operation.name,
+                args,
+                caller=caller,
+                project=job.project,
+                idempotency_key=job.key,
+                progress=progress.move,
+                on_run=on_run,
             )
             _on(loop, self._ended, job, msgspec.json.encode(result), None)
         except FalajError as error:
@@ -176,15 +189,47 @@ class Jobs:
         self._running.discard(job)
         facts = {"state": "failed", "code": error.code} if error else {"state": "done"}
         job.change(Event(job.last.number + 1, "end", facts))
-        if not job.run:  # refused before it had a run: nothing to come back to, and the key is free again
-            self._keys = {k: j for k, j in self._keys.items() if j is not job}
+        if not job.run:  # refused before it had a run, or answered from what was kept: nothing to come back to
+            self._free(job)
             return
-        while len(self._jobs) - len(self._running) > self._kept:
-            self._forget(next(j for j in self._jobs.values() if j.ended))
+        self._jobs.move_to_end(job.run)
+        self._kept_bytes += len(result or b"")
+        ended = [j for j in self._jobs.values() if j.ended]
+        while len(ended) > self._limits.kept_jobs or (self._kept_bytes > self._limits.kept_bytes and len(ended) > 1):
+            self._forget(ended.pop(0))
 
     def _forget(self, job: Job) -> None:
         del self._jobs[job.run]
-        self._keys = {k: j for k, j in self._keys.items() if j is not job}
+        self._kept_bytes -= len(job.result or b"")
+        self._free(job)
+
+    def _free(self, job: Job) -> None:
+        if self._keys.get((job.principal, job.key)) is job:
+            del self._keys[job.principal, job.key]
+
+
+class _Progress:
+    """Carries a job's progress to the loop: the newest only, however often the job tells it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, moved: Callable[[dict[str, Any]], None]) -> None:
+        self._loop = loop
+        self._moved = moved
+        self._newest: dict[str, Any] | None = None
+        self._lock = threading.Lock()
+
+    def move(self, what: str, done: int, total: int) -> None:
+        """In the job's thread."""
+        with self._lock:
+            on_its_way = self._newest is not None
+            self._newest = {"what": what, "done": done, "total": total}
+        if not on_its_way:
+            _on(self._loop, self._tell)
+
+    def _tell(self) -> None:
+        with self._lock:
+            newest, self._newest = self._newest, None
+        if newest is not None:
+            self._moved(newest)
 
 
 def not_here(run: str) -> NotFound:
