@@ -41,7 +41,7 @@ class AccessState:
     def current(self) -> Snapshot:
         """The newest snapshot: a look at the revision, and the rows only where it has risen."""
         with self._database.read() as tx:
-            return self._of(tx)
+            return self.snapshot_of(tx)
 
     def changed(self, tx: Transaction, token: Token | None, *, since: int) -> Snapshot | None:
         """The snapshot of this transaction where it is newer than revision `since`, else None.
@@ -54,7 +54,7 @@ class AccessState:
             now = TOKEN.get(tx, token.id)
             if now is None or now.revoked_at is not None:
                 raise Unauthenticated(f"token {token.id}: revoked", next_step="falaj login")
-        return self._of(tx)
+        return self.snapshot_of(tx)
 
     def authenticate(self, text: str, *, single_use: bool = False) -> tuple[Principal, Token]:
         """Who presents this token. Raises: Unauthenticated."""
@@ -68,7 +68,8 @@ class AccessState:
             raise Unauthenticated("no valid token", next_step="falaj login, or pass a token with the request")
         return principal, token
 
-    def _of(self, tx: Transaction) -> Snapshot:
+    def snapshot_of(self, tx: Transaction) -> Snapshot:
+        """The snapshot as an open transaction sees it."""
         revision = _revision(tx)
         held = self._snapshot
         if held is not None and held.revision == revision:

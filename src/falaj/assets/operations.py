@@ -15,7 +15,7 @@ from falaj.core.records import Approval, Proposal
 from falaj.door import Context, command, query
 from falaj.store import runs
 from falaj.store.catalog import missing
-from falaj.store.rows import APPROVAL, ASSET, PROPOSAL, RUN, VERDICT
+from falaj.store.rows import APPROVAL, ASSET, PROPOSAL, RUN
 
 MAX_FILES = 500
 
@@ -264,13 +264,14 @@ def show_proposal(ctx: Context, proposal: str) -> r.ProposalView:
 def approve(ctx: Context, proposal: str, reason: str = "") -> r.ProposalView:
     """Say yes to another person's proposal; when nothing is missing any more, the ref moves in the same transaction."""
     catalog, unit = ctx.ground.catalog, ctx.unit
-    found = find_proposal(ctx, proposal)
+    found = find_proposal(ctx, proposal, lock=True)
     if found.state != "open":
         raise Invalid(f"proposal {proposal} is {found.state}", next_step="falaj proposal list")
     asset = ASSET.get(unit.tx, found.asset)
     assert asset is not None  # noqa: S101
     thing = Thing(asset.name, asset.kind, found.ref)
     ctx.require_other_person(found.person, thing)
+    candidate, verdicts = catalog.check_proposal(unit.tx, asset, found)
     roles = ctx.roles_on(thing)
     unit.put(
         APPROVAL,
@@ -279,17 +280,15 @@ def approve(ctx: Context, proposal: str, reason: str = "") -> r.ProposalView:
     unit.say(What.REF_APPROVED, [found.id, asset.id], detail=words(thing, reason))
     view = proposal_view(unit.tx, catalog, found)
     if not view.waits_for:
-        candidate = catalog.version(unit.tx, asset, found.version)
-        verdicts = [v for v in (VERDICT.get(unit.tx, i) for i in found.verdicts) if v]
         catalog.move(unit, asset, found.ref, candidate, verdicts=verdicts, proposal=found)
         unit.say(What.REF_MOVED, [asset.id, found.id], detail=words(thing, found.reason))
         view = msgspec.structs.replace(view, state="moved")
     return view
 
 
-def find_proposal(ctx: Context, proposal: str) -> Proposal:
+def find_proposal(ctx: Context, proposal: str, *, lock: bool = False) -> Proposal:
     """A proposal of the project at hand. Raises: NotFound."""
-    found = PROPOSAL.get(ctx.tx, proposal)
+    found = PROPOSAL.get(ctx.tx, proposal, lock=lock)
     if found is None or found.project != ctx.project.id:
         raise NotFound(f"proposal {proposal[:40]}: no such thing, or not for you", next_step="falaj proposal list")
     return found

@@ -171,4 +171,5 @@ class Done(View, frozen=True, kw_only=True):
 
     thing: str
     entry_id: str
+    entry: int | None = None
     note: str = ""

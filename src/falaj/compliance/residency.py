@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from falaj.compliance.records import Policy
-from falaj.compliance.rules import check_residency
+from falaj.compliance.records import Location, Policy
+from falaj.compliance.rules import check_residency, check_same_region
 from falaj.store.catalog import Catalog
 from falaj.store.metadata import Transaction
+
+MAIN = "main"
 
 
 def policies_in_force(tx: Transaction, catalog: Catalog, project: str) -> list[Policy]:
@@ -30,5 +32,14 @@ class Residency:
         self._catalog, self.region = catalog, region
 
     def check(self, tx: Transaction, project: str, what: str) -> None:
-        """Raises: ResidencyRefused."""
+        """Raises: ResidencyRefused, also where the project knows this location in another region than this host."""
+        check_same_region(self._declared(tx, project), self.region, what)
         check_residency(policies_in_force(tx, self._catalog, project), self.region, what)
+
+    def _declared(self, tx: Transaction, project: str) -> str | None:
+        asset = self._catalog.find_asset(tx, project, "location", MAIN)
+        held = self._catalog.ref(tx, asset, "main") if asset else None
+        if asset is None or held is None:
+            return None
+        location: Location = self._catalog.payload(asset, self._catalog.version(tx, asset, held.version))
+        return location.region

@@ -41,6 +41,16 @@ def check_residency(policies: Sequence[Policy], region: str, what: str) -> None:
             )
 
 
+def check_same_region(declared: str | None, region: str, what: str) -> None:
+    """Raises: ResidencyRefused where the location in force is declared in another region than the host says."""
+    if declared is not None and declared != region:
+        raise ResidencyRefused(
+            f"{what}: location main is declared in {declared}, this host says {region or 'nothing'}",
+            next_step="correct locations.main in falaj.toml, or apply the location anew",
+            facts={"declared": declared, "region": region},
+        )
+
+
 def parse_policy(text: str) -> tuple[str, Policy]:
     """A policy file. Raises: Invalid."""
     policy = convert(load_yaml(text, "policy"), Policy, "policy")

@@ -16,6 +16,7 @@ class What(StrEnum):
     """Every event that an entry can tell. A member, once released, is never renamed."""
 
     STORE_CREATED = "store.created"
+    STORE_SERVED = "store.served"
     STORE_REPAIRED = "store.repaired"
     PROJECT_CREATED = "project.created"
     PRINCIPAL_ADDED = "principal.added"

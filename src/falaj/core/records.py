@@ -20,6 +20,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Base of the stored rows."""
 
 
+class Fact(Record, frozen=True, kw_only=True):
+    """Something that holds for the whole store: its id, its mode, who its operating-system users are."""
+
+    key: str
+    value: str
+
+
 class Project(Record, frozen=True, kw_only=True):
     """A namespace with its own keys, policy and residency."""
 

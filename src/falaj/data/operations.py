@@ -185,6 +185,7 @@ def _conclude(
     added: int,
 ) -> DataAdded:
     catalog = ctx.ground.catalog
+    ctx.check_staged()
     refusal = None if passed or judged is None else ContractRefused(thing.name, judged.report)
     with ctx.conclude(refusal) as unit:
         asset = catalog.asset(unit.tx, ctx.project.id, thing)
@@ -215,7 +216,7 @@ def _conclude(
             dataset=thing.name,
             version=version.number,
             ref=str(thing),
-            entry=entry.id,
+            entry_id=entry.id,
             kept_as=f"{thing.name}@{REJECTED}",
         )
         raise refusal

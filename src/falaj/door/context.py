@@ -55,6 +55,7 @@ class Context:
         self.run: Run | None = None
         self.result: dict[str, Any] = {}
         self.concluded = False
+        self.used_staged: list[str] = []
         self.progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None
 
     @property
@@ -115,8 +116,14 @@ class Context:
         self.concluded = True
 
     def staged(self, word: str) -> Path:
-        """The file that was staged under this word by this caller. Raises: NotFound."""
+        """The file that was staged under this word by this caller. Raises: NotFound, or that it changed meanwhile."""
+        self.used_staged.append(word)
         return self.door.staging.path(word, self.caller)
+
+    def check_staged(self) -> None:
+        """Raises: as `staged`, where a staged file changed since it was first read. Asked before a conclusion."""
+        for word in dict.fromkeys(self.used_staged):
+            self.door.staging.path(word, self.caller)
 
     def check_residency(self, what: str) -> None:
         """Raises: ResidencyRefused where the project's policies do not let bytes rest or be read on this host."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,7 +43,11 @@ class Staging(Protocol):
     """Bytes that came before the operation that names them."""
 
     def path(self, word: str, caller: Caller) -> Path:
-        """The file staged under this word by this caller. Raises: NotFound."""
+        """The file staged under this word by this caller. Raises: NotFound; Conflict where it changed since."""
+        ...
+
+    def done(self, words: Iterable[str]) -> None:
+        """Forget what an operation has used."""
         ...
 
 

@@ -80,11 +80,11 @@ class Door(Deciding):
                 case "query":
                     return self._query(context, params)
                 case "command":
-                    return self._command(context, params, idempotency_key)
+                    return self._numbered(self._command(context, params, idempotency_key))
                 case "transfer":
                     return self._transfer(context, params, resources)
                 case "job":
-                    return self._job(context, params, idempotency_key, on_run)
+                    return self._numbered(self._job(context, params, idempotency_key, on_run))
         except (Refused, Forbidden) as refusal:
             if not (operation.sort == "job" and context.run is not None):
                 self._tell_refusal(context.caller, operation, row, resources, refusal)
@@ -150,6 +150,8 @@ class Door(Deciding):
             with suppress(FalajError):  # the first error is the one to tell
                 self._fail_run(context, error)
             raise
+        finally:
+            self.staging.done(context.used_staged)
         if key:
             with self.ground.database.write() as tx:
                 answer = canonical({"run": context.run.id, "result": result})
@@ -174,19 +176,34 @@ class Door(Deciding):
         )
 
     def _fail_run(self, context: Context, error: BaseException) -> None:
-        if context.run is None or context.concluded:
+        """End the run of a job that raised, unless it concluded as a refusal; the error learns its run and entry."""
+        if context.run is None:
             return
         ours = error if isinstance(error, FalajError) else None
-        told = ours.as_dict() if ours else {"code": "error", "message": type(error).__name__}
-        actor = context.caller.actor
-        with self.ground.units.begin(actor, context.operation.name, context.owner) as unit:
-            runs.end(unit, context.run, "failed", error=told)
-            refused = isinstance(error, Refused | Forbidden)
-            unit.say(What.REQUEST_REFUSED if refused else What.RUN_ENDED, [context.run.id], detail=told)
+        if not context.concluded:
+            told = ours.as_dict() if ours else {"code": "error", "message": type(error).__name__}
+            actor = context.caller.actor
+            with self.ground.units.begin(actor, context.operation.name, context.owner) as unit:
+                runs.end(unit, context.run, "failed", error=told)
+                what = What.REQUEST_REFUSED if isinstance(error, Refused | Forbidden) else What.RUN_ENDED
+                entry = unit.say(what, [context.run.id], detail=told)
             if ours is not None:
-                ours.facts = {**ours.facts, "run": context.run.id, "entry": unit.said[-1].id}
+                ours.facts = {**ours.facts, "entry_id": entry.id}
+        if ours is not None:
+            leaf = self._leaf(str(ours.facts.get("entry_id", "")))
+            ours.facts = {**ours.facts, "run": context.run.id, "entry": leaf}
 
     # words and entries
+
+    def _numbered(self, result: Any) -> Any:
+        """The result with its entry's leaf number, where it has one by now."""
+        if getattr(result, "entry", 0) is not None or not result.entry_id:
+            return result
+        return msgspec.structs.replace(result, entry=self._leaf(result.entry_id))
+
+    def _leaf(self, entry_id: str) -> int | None:
+        with self.ground.database.read() as tx:
+            return self.ground.log.leaf_of(tx, entry_id)
 
     def _validated(self, operation: Operation, args: Mapping[str, Any] | msgspec.Struct) -> msgspec.Struct:
         if isinstance(args, operation.params):
@@ -235,7 +252,7 @@ class Door(Deciding):
         with self.ground.units.begin(caller.actor, operation.name, project.id if project else "") as unit:
             told = {**error.as_dict(), "resources": list(resources)}
             entry = unit.say(What.REQUEST_REFUSED, [], detail={**told, "reason": reason} if reason else told)
-        error.facts = {**error.facts, "entry": entry.id}
+        error.facts = {**error.facts, "entry_id": entry.id, "entry": self._leaf(entry.id)}
 
 
 def _request(context: Context, params: msgspec.Struct) -> str:

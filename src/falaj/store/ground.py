@@ -93,11 +93,7 @@ class Ground:
         row = tx.row(LEDGER["detail"], {"entry": entry_id})
         return {} if row is None else decode(bytes(row[1]), dict[str, Any], "detail")
 
-    def meta(self, tx: Transaction, key: str) -> str | None:
-        """A fact about the store itself."""
-        row = tx.row(SQL["meta"], {"key": key})
-        return None if row is None else str(row[0])
-
     def close(self) -> None:
         """Close the database."""
         self.database.close()
+

@@ -5,6 +5,7 @@ from __future__ import annotations
 from falaj.core import records as r
 from falaj.store.metadata.tables import Table
 
+FACT = Table("fact", r.Fact, ("key",), governed=True)
 PROJECT = Table("project", r.Project, ("id",), governed=True)
 ASSET = Table("asset", r.Asset, ("id",), governed=True)
 VERSION = Table("version", r.Version, ("asset", "number"), governed=True)

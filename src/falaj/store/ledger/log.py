@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 
 from falaj.core.encoding import canonical, moment
 from falaj.core.entries import Entry
-from falaj.store.ledger.checkpoint import Signer, sign_checkpoint
+from falaj.store.ledger.checkpoint import Checkpoint, Signer, Verifier, open_note, sign_checkpoint
+from falaj.store.ledger.errors import LedgerDamaged
 from falaj.store.ledger.merkle import Frontier, leaf_hash
 from falaj.store.metadata import Database, Transaction
 from falaj.store.metadata.queries import queries
@@ -22,6 +23,8 @@ from falaj.store.metadata.queries import queries
 SQL = queries("ledger")
 SEQUENCER_LOCK = 4625720
 BATCH = 2000
+NEWEST = 100
+"""So many of the newest checkpoints are kept; of the older ones, the last of each day."""
 
 
 class SqlNodes:
@@ -47,12 +50,17 @@ class Log:
 
     Args:
         dialect: of the database; decides who sequences.
+
+    `wake` and `kept` are set by whoever runs a sequencer or keeps checkpoints outside: told of each commit that
+    waits for a number; gives the newest note that is kept outside, None for none.
     """
 
     def __init__(self, dialect: str) -> None:
         self.inline = dialect == "sqlite"
         self._frontier: Frontier | None = None
+        self._checked: tuple[int, str | None, str | None] | None = None
         self.wake: Callable[[], None] = lambda: None
+        self.kept: Callable[[], str | None] = lambda: None
 
     def append(
         self, tx: Transaction, entries: Sequence[Entry], details: Sequence[tuple[str, bytes, bytes]]
@@ -92,6 +100,11 @@ class Log:
         row = tx.row(SQL["size"])
         return 0 if row is None or row[0] is None else int(row[0]) + 1
 
+    def pending(self, tx: Transaction) -> int:
+        """How many entries are committed and have no leaf yet."""
+        row = tx.row(SQL["count_pending"])
+        return int(row[0]) if row else 0
+
     def leaf_of(self, tx: Transaction, entry_id: str) -> int | None:
         """The leaf number of an entry, None while it is pending."""
         row = tx.row(SQL["leaf_of"], {"id": entry_id})
@@ -115,19 +128,34 @@ class Log:
         self._frontier = grown
         return len(pending)
 
-    def checkpoint(self, database: Database, signer: Signer) -> str | None:
-        """Sign the head where it grew since the last signature; returns the note, None for an empty ledger."""
+    def checkpoint(self, database: Database, signer: Signer, earlier: Sequence[Verifier] = ()) -> str | None:
+        """Sign the head where it grew since the last signature.
+
+        What was signed before must be the beginning of this tree, whether the signature lies here or outside: a
+        ledger that was rewritten or cut gets no new signature.
+
+        Args:
+            earlier: retired keys that checkpoints may be signed by.
+        Returns: the newest note, None for an empty ledger.
+        Raises: LedgerDamaged, CheckpointInvalid.
+        """
+        kept = self.kept()
         with database.read() as tx:
-            size = self.size(tx)
-            last = tx.row(SQL["last_checkpoint"])
-            if size == 0:
-                return None
-            if last and last[0] == size:
-                return str(last[1])
-            root = Frontier.load(SqlNodes(tx), size).root()
+            size, row, nodes = self.size(tx), tx.row(SQL["last_checkpoint"]), SqlNodes(tx)
+            last = None if row is None else str(row[1])
+            if self._checked != (size, last, kept):
+                for note in {last, kept} - {None}:
+                    _check_extends(nodes, size, open_note(str(note), (signer, *earlier)))
+                self._checked = size, last, kept
+            if size == 0 or (row and row[0] == size):
+                return last
+            root = Frontier.load(nodes, size).root()
+        if database.read_only:
+            return last
         note = sign_checkpoint(signer, size, root)
         with database.write() as tx:
             tx.run(SQL["add_checkpoint"], {"size": size, "note": note, "at": moment(datetime.now(UTC))})
+            _thin(tx)
         return note
 
     def _grow(self, tx: Transaction, first: int, bodies: Sequence[bytes]) -> Frontier:
@@ -143,19 +171,86 @@ class Log:
         return grown
 
 
+def _thin(tx: Transaction) -> None:
+    """Of checkpoints older than the newest, only the last of each day stays: every later one covers it."""
+    older = tx.rows(SQL["old_checkpoints"], {"newest": NEWEST})
+    if len(older) == 2 and older[0][1][:10] == older[1][1][:10]:
+        tx.run(SQL["drop_checkpoint"], {"size": older[1][0]})
+
+
+def _check_extends(nodes: SqlNodes, size: int, signed: Checkpoint) -> None:
+    if signed.size > size:
+        raise LedgerDamaged(
+            f"the ledger has {size} entries, a checkpoint covers {signed.size}: nothing more is signed",
+            next_step="falaj ledger verify; restore the newer database",
+        )
+    if Frontier.load(nodes, signed.size).root() != signed.root:
+        raise LedgerDamaged(
+            f"the first {signed.size} entries are not those that were signed: nothing more is signed",
+            next_step="falaj ledger verify names the cause",
+        )
+
+
+class Heads:
+    """The signed heads of one store: made when asked for, and put outside of it. Safe to use from several threads.
+
+    Args:
+        publish: called with each new note; puts it outside of the store.
+        earlier: retired keys that checkpoints may be signed by.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        database: Database,
+        signer: Signer,
+        publish: Callable[[str], None],
+        earlier: Sequence[Verifier] = (),
+    ) -> None:
+        self._log, self._database, self._signer, self._publish = log, database, signer, publish
+        self._earlier = earlier
+        self._published: str | None = None
+        self._lock = threading.Lock()
+
+    def renew(self) -> str | None:
+        """Number what waits, sign the head where it grew, and publish it; never inside an open transaction.
+
+        Returns: the newest note, None for an empty ledger. On a store opened read-only nothing is signed.
+        Raises: LedgerDamaged, CheckpointInvalid; whatever `publish` raises.
+        """
+        while not self._database.read_only and self._log.sequence(self._database) == BATCH:
+            pass
+        note = self._log.checkpoint(self._database, self._signer, self._earlier)
+        with self._lock:
+            if note and note != self._published and not self._database.read_only:
+                self._publish(note)
+                self._published = note
+        return note
+
+
 class Sequencer:
     """The thread that numbers pending entries and signs checkpoints, at least once a second, sooner when woken.
 
     Args:
         publish: called with each new checkpoint note; puts it outside of the store.
+        earlier: retired keys that checkpoints may be signed by.
+
+    `failures` and `last_error` tell of rounds that did not succeed; each is tried again.
     """
 
-    def __init__(self, log: Log, database: Database, signer: Signer, publish: Callable[[str], None]) -> None:
-        self._log, self._database, self._signer, self._publish = log, database, signer, publish
+    def __init__(
+        self,
+        log: Log,
+        database: Database,
+        signer: Signer,
+        publish: Callable[[str], None],
+        earlier: Sequence[Verifier] = (),
+    ) -> None:
+        self._log = log
+        self._heads = Heads(log, database, signer, publish, earlier)
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="falaj-sequencer", daemon=True)
-        self._published = ""
         self.failures = 0
         self.last_error = ""
 
@@ -182,12 +277,7 @@ class Sequencer:
     def _round(self) -> None:
         # The thread must outlive a database that is away for a while; what failed is counted and tried again.
         try:
-            while self._log.sequence(self._database) == BATCH:
-                pass
-            note = self._log.checkpoint(self._database, self._signer)
-            if note and note != self._published:
-                self._publish(note)
-                self._published = note
+            self._heads.renew()
         except Exception as error:  # noqa: BLE001
             self.failures += 1
             self.last_error = f"{type(error).__name__}: {error}"

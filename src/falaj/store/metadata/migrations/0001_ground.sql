@@ -1,6 +1,8 @@
 -- The ground: what every room stands on. Columns hold text times (UTC, sortable) and canonical JSON where a value has parts.
+-- A COUNTER is a number that PostgreSQL gives at insert; on SQLite, where writers are alone, it stays empty.
 CREATE TABLE schema_version (number INTEGER PRIMARY KEY);
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE fact (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 
 CREATE TABLE project (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, created_at TEXT NOT NULL);
 
@@ -106,13 +108,15 @@ CREATE TABLE idempotency (
   PRIMARY KEY (principal, key)
 );
 
--- The ledger. body is the leaf, byte for byte; the other columns are an index over it, which verify compares.
+-- The ledger. body is the leaf, byte for byte; project, what, op, at are an index over it, which verify compares.
+-- arrived orders what waits for a leaf: drawn after the entry's rows are locked, so of two changes of one row the
+-- earlier has the smaller one, whatever the clocks of the writers say.
 CREATE TABLE ledger_entry (
   id TEXT PRIMARY KEY, leaf INTEGER UNIQUE, project TEXT NOT NULL, what TEXT NOT NULL, op TEXT NOT NULL, at TEXT NOT NULL,
-  body BLOB NOT NULL
+  body BLOB NOT NULL, arrived COUNTER
 );
 CREATE INDEX ledger_entry_project ON ledger_entry (project, leaf);
-CREATE INDEX ledger_pending ON ledger_entry (id) WHERE leaf IS NULL;
+CREATE INDEX ledger_pending ON ledger_entry (arrived) WHERE leaf IS NULL;
 CREATE TABLE ledger_detail (entry TEXT PRIMARY KEY, salt BLOB NOT NULL, body BLOB NOT NULL);
 CREATE TABLE ledger_node (level INTEGER NOT NULL, idx INTEGER NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (level, idx)) WITHOUT ROWID;
 CREATE TABLE ledger_checkpoint (size INTEGER PRIMARY KEY, note TEXT NOT NULL, at TEXT NOT NULL);
