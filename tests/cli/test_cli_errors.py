@@ -40,9 +40,9 @@ def test_a_refusal_lists_each_failed_rule_then_the_way_on():
         "refused  flights: 2 of 18 rules failed (contract 2.1)",
         "  unique (year, month)          412 rows, e.g. 2013-05-02 UA 1545",
         "  distance between 1 and 6,000  7 rows, e.g. 999999",
-        "  next   correct the file, or change the contract and apply it",
-        "  entry  1206",
-        "  code   contract_refused",
+        "next   correct the file, or change the contract and apply it",
+        "entry  1206",
+        "code   contract_refused",
     ]
 
 
@@ -109,7 +109,11 @@ def test_a_usage_error_goes_to_standard_error(capsys):
     assert main(["promot"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.splitlines() == ["error  no such command: 'promot'", "  next  falaj promote --help", "  code  usage"]
+    assert err.splitlines() == [
+        "  error  no such command: 'promot'",
+        "  next  falaj promote --help",
+        "  code  usage",
+    ]
 
 
 def test_with_json_the_same_facts_stand_on_standard_output(capsys):
@@ -144,7 +148,7 @@ def test_an_unforeseen_error_is_short_and_says_how_to_see_more(tmp_path, capsys,
     assert main(["version"]) == 1
     err = capsys.readouterr().err
     assert err.splitlines() == [
-        "error  ZeroDivisionError: by zero",
+        "  error  ZeroDivisionError: by zero",
         "  next  FALAJ_DEBUG=1 shows where; please report it",
         "  code  internal",
     ]

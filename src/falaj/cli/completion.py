@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from falaj.cli.parser import Help, UsageError, find
-from falaj.cli.spec import Arg, Command
+from falaj.cli.parser import find
+from falaj.cli.spec import Arg, Command, Help, UsageError
 from falaj.cli.table import COMMANDS, GLOBAL
 from falaj.core.errors import FalajError
 

@@ -9,7 +9,7 @@
 | 4 | not allowed, or no valid token |
 | 5 | the state is not the one expected; ask again |
 | 6 | refused by a gate, contract, policy or residency rule |
-| 7 | stored bytes, rows or entries are damaged |
+| 7 | stored bytes, rows or entries are damaged; a verification found problems |
 | 8 | a part that is needed is away; later it may work |
 | 9 | an extra or an outside program is not installed |
 | 130 | stopped by Ctrl-C |
@@ -18,14 +18,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from falaj.cli.parser import Given, Help, parse
-from falaj.core.errors import FalajError
+from falaj.cli.parser import Given, parse
+from falaj.cli.spec import Help
+from falaj.core.errors import Damaged, FalajError
 
 STOPPED, NO_READER = 130, 141
 
@@ -77,7 +77,7 @@ def _answer(words: list[str]) -> int:
     if as_json or "quiet" not in given.options:
         for line in lines:
             print(line)
-    return 0
+    return Damaged.exit_code if isinstance(result, dict) and result.get("ok") is False else 0
 
 
 def run(given: Given) -> Any:
@@ -109,14 +109,17 @@ def run(given: Given) -> Any:
 
 def to_json(value: Any) -> str:
     """One line of JSON that is safe to print: everything beyond printable ASCII is escaped."""
+    import json
+
     return json.dumps(value, ensure_ascii=True, default=str).replace("\x7f", "\\u007f")
 
 
 def _lines(given: Given, result: Any) -> list[str]:
-    from falaj.cli.render import RENDERERS
+    from falaj.cli.render import BARE, RENDERERS
+    from falaj.cli.render.shapes import indented
 
-    lines: list[str] = RENDERERS[given.command.render](result, given.args)
-    return lines
+    lines = RENDERERS[given.command.render](result, given.args)
+    return lines if given.command.render in BARE else indented(lines)
 
 
 def _internal(error: Exception) -> FalajError:
@@ -132,10 +135,11 @@ def _tell(error: FalajError, as_json: bool, words: list[str]) -> int:
         print(to_json({"status": error.status, **error.as_dict()}))
         return error.exit_code
     from falaj.cli.render import error_lines
+    from falaj.cli.render.shapes import indented
 
     colour = _coloured({"no_color": True} if "--no-color" in words else {}, sys.stderr)
     sys.stdout.flush()
-    for line in error_lines(error, colour=colour):
+    for line in indented(error_lines(error, colour=colour)):
         print(line, file=sys.stderr)
     return error.exit_code
 

@@ -1,36 +1,19 @@
-"""From words to a command and its arguments. Only the parser of the command at hand is built.
+"""From words to a command: which one is meant, and the pages of help. `arguments` reads the rest of the line.
 
-Global options may stand before or after the command's words.
+Global options may stand before or after the command's words. Help and completion need no more than this module.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
-from falaj.cli.spec import Arg, Command
+from falaj.cli.spec import Command, Help, UsageError, metavar
 from falaj.cli.table import COMMANDS, GLOBAL
-from falaj.core.errors import Invalid
 
 _BY_WORDS = {tuple(c.words.split()): c for c in COMMANDS}
 _LONGEST = max(map(len, _BY_WORDS))
-_GLOBAL_NAMES = frozenset(arg.dest for arg in GLOBAL)
 _VALUED = frozenset(flag for arg in GLOBAL if arg.type != "switch" for flag in arg.flag.split("/"))
-
-
-class UsageError(Invalid):
-    """The command line is not one of ours."""
-
-    code = "usage"
-
-
-class Help(Exception):
-    """A page of help was asked for: it is the answer."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__("help")
-        self.page = page
 
 
 class Given(NamedTuple):
@@ -60,17 +43,9 @@ def parse(argv: Sequence[str]) -> Given:
             raise UsageError("a command is expected", next_step="falaj --help")
         raise Help(overview())
     command, used = find(words)
-    parser = parser_of(command)
-    found = vars(parser.parse_args([*lead, *words[used:]]))
-    return Given(
-        command,
-        {name: value for name, value in found.items() if name in _GLOBAL_NAMES},
-        {
-            name.removeprefix("arg_"): value
-            for name, value in found.items()
-            if name not in _GLOBAL_NAMES and value is not None and value != []
-        },
-    )
+    from falaj.cli.arguments import read  # argparse: only for a command that is done
+
+    return Given(command, *read(command, [*lead, *words[used:]]))
 
 
 def find(words: Sequence[str]) -> tuple[Command, int]:
@@ -96,24 +71,6 @@ def kind_list(kind: str) -> Command:
     return base._replace(words=f"{kind} list", args=args, fixed=(("kind", kind),), examples=())
 
 
-def parser_of(command: Command) -> argparse.ArgumentParser:
-    """The parser of one command, with the global options."""
-    parser = _Parser(
-        prog=f"falaj {command.words}",
-        description=command.summary,
-        epilog="examples:\n" + "\n".join(f"  {line}" for line in command.examples) if command.examples else None,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        argument_default=argparse.SUPPRESS,
-    )
-    for arg in command.args:
-        _add(parser, arg, "arg_" + arg.dest)
-    group = parser.add_argument_group("everywhere")
-    for arg in GLOBAL:
-        _add(group, arg, arg.dest)
-    return parser
-
-
 def overview() -> str:
     """The page of `falaj --help`: every command in its group, then the global options."""
     lines = [
@@ -124,7 +81,7 @@ def overview() -> str:
     for group in dict.fromkeys(c.group for c in COMMANDS):
         lines += ["", group, *_listed([c for c in COMMANDS if c.group == group])]
     lines += ["", "everywhere"]
-    named = [(", ".join(a.flag.split("/")) + (f" {_metavar(a)}" if a.type != "switch" else ""), a.help) for a in GLOBAL]
+    named = [(", ".join(a.flag.split("/")) + (f" {metavar(a)}" if a.type != "switch" else ""), a.help) for a in GLOBAL]
     lines += [f"  {name:<22}{about}" for name, about in named]
     return "\n".join([*lines, "", "falaj COMMAND --help says more about one of them."])
 
@@ -148,55 +105,3 @@ def _nearest(words: Sequence[str]) -> str:
         if close := difflib.get_close_matches(" ".join(words[:count]), known, n=1):
             return f"falaj {close[0]} --help"
     return ""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message, next_step=f"{self.prog} --help")
-
-    def print_help(self, file: Any = None) -> None:
-        raise Help(self.format_help().rstrip())
-
-
-def _add(parser: Any, arg: Arg, dest: str) -> None:
-    more: dict[str, Any] = {"help": arg.help.replace("%", "%%")}
-    if arg.choices:
-        more["choices"] = arg.choices
-    if arg.flag:
-        more["dest"] = dest
-        if arg.need:
-            more["required"] = True
-    if arg.type == "switch":
-        parser.add_argument(*arg.flag.split("/"), action="store_true", **more)
-        return
-    if arg.type == "off":
-        parser.add_argument(*arg.flag.split("/"), action="store_false", **more)
-        return
-    if not arg.choices:
-        more["metavar"] = _metavar(arg)
-    if arg.type in ("int", "number"):
-        more["type"] = _whole if arg.type == "int" else _number
-    if arg.flag:
-        parser.add_argument(*arg.flag.split("/"), action="append" if arg.type == "many" else "store", **more)
-    elif arg.type == "many":
-        parser.add_argument(dest, nargs="+" if arg.need else "*", **more)
-    else:
-        parser.add_argument(dest, **more if arg.need else {**more, "nargs": "?", "default": None})
-
-
-def _metavar(arg: Arg) -> str:
-    return arg.metavar or arg.dest.upper()
-
-
-def _whole(text: str) -> int:
-    try:
-        return int(text.removeprefix("v"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"a whole number is expected, not {text[:40]!r}") from None
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"a number is expected, not {text[:40]!r}") from None

@@ -4,6 +4,22 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from falaj.core.errors import Invalid
+
+
+class UsageError(Invalid):
+    """The command line is not one of ours."""
+
+    code = "usage"
+
+
+class Help(Exception):
+    """A page of help was asked for: it is the answer."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__("help")
+        self.page = page
+
 
 class Arg(NamedTuple):
     """One argument of a command.
@@ -52,3 +68,8 @@ class Command(NamedTuple):
 def option(dest: str, help: str, type: str = "text", **more: Any) -> Arg:
     """An argument with a flag of its own name, which may be left out."""
     return Arg(dest, help, "--" + dest.replace("_", "-"), type, False, **more)
+
+
+def metavar(arg: Arg) -> str:
+    """The word that stands for an argument's value."""
+    return arg.metavar or arg.dest.upper()

@@ -41,6 +41,11 @@ def start_folder(options: dict[str, Any]) -> Path:
     return place
 
 
+def below(options: dict[str, Any], name: str) -> Path:
+    """A path as it was typed, from the folder of `-C`: as if the command had been started there."""
+    return start_folder(options) / name
+
+
 def resolve(options: dict[str, Any]) -> Target:
     """Decide by options, then environment, then the folder. Raises: Invalid, NoProject, Unauthenticated."""
     place = _project_folder(options)
@@ -67,7 +72,7 @@ def _project_folder(options: dict[str, Any]) -> Path | None:
 
 def _token(options: dict[str, Any], url: str) -> str:
     if "token_file" in options:
-        return credentials.read_token(Path(options["token_file"]))
+        return credentials.read_token(below(options, options["token_file"]))
     if text := os.environ.get("FALAJ_TOKEN"):
         return credentials.token_text(text)
     if saved := credentials.token_for(url):

@@ -1,15 +1,20 @@
-"""`falaj apply`: the project's files are read here, and made assets of in one command."""
+"""`falaj apply`: the project's files are read here, and made assets of in one command.
+
+`falaj.toml` counts as files of its own: `[residency]` as `policies/residency.yaml`, each `[locations.NAME]` that names
+a region as `locations/NAME.yaml`. A file that is there under such a name goes before it.
+"""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from falaj import folder
 from falaj.cli import target
-from falaj.core.errors import Invalid, TooLarge
+from falaj.core.errors import FalajError, Invalid, TooLarge
 from falaj.session import Progress, Session
 
 FOLDERS = ("contracts", "gates", "policies", "locations")
@@ -18,15 +23,78 @@ MAX_BYTES = 1 << 20
 
 
 def apply(session: Session, options: dict[str, Any], args: dict[str, Any], progress: Progress) -> Any:
-    """Send the texts of the files. Without paths: every YAML file of the folders that define assets."""
-    place = folder.find(target.start_folder(options))
+    """Send the texts of the files. Without paths: `falaj.toml`, and every YAML file of the folders of assets."""
     start = target.start_folder(options)
-    paths = [start / p for p in args.pop("paths", ())] or [place / name for name in FOLDERS if (place / name).is_dir()]
-    files = sorted({below(place, file) for path in paths for file in _files(path)})
-    if not files:
+    place = folder.find(start)
+    given = [start / p for p in args.pop("paths", ())]
+    texts, made = _texts(place, given), {}
+    if not given or any(_is_same(path, place / folder.FILE) for path in given):
+        made = {path: text for path, text in from_settings(folder.settings(place)).items() if not _stands(place, path)}
+    if not texts and not made:
         raise Invalid(f"{place}: no files to apply", next_step=f"write some in {', '.join(FOLDERS)}")
-    texts = [{"path": path, "text": read_text(place / path)} for path in files]
-    return session.call("config.apply", {**args, "files": texts}, progress=progress)
+    files = [{"path": path, "text": text} for path, text in sorted({**made, **texts}.items())]
+    try:
+        result = session.call("config.apply", {**args, "files": files}, progress=progress)
+    except FalajError as error:
+        for path in made:
+            if error.message.startswith(f"{path}: "):
+                error.message = folder.FILE + error.message[len(path) :]
+        raise
+    return {
+        **result,
+        "files": [{**f, "path": folder.FILE if f["path"] in made else f["path"]} for f in result["files"]],
+    }
+
+
+def _texts(place: Path, given: Sequence[Path]) -> dict[str, str]:
+    """The files given, or else all that the project has: path below the project to text."""
+    roots = given or [place / name for name in FOLDERS if (place / name).is_dir()]
+    found = [file for root in roots for file in _files(root) if not _is_same(file, place / folder.FILE)]
+    names = [below(place, file) for file in found]
+    return {name: read_text(place / name) for name in names}
+
+
+def from_settings(settings: Mapping[str, Any]) -> dict[str, str]:
+    """What `falaj.toml` says of residency and locations, as the files that say the same: path to text.
+
+    JSON is YAML, and needs no other quoting. Raises: Invalid for what has the wrong form.
+    """
+    out = {}
+    residency = _table(settings, "residency")
+    if residency:
+        policy = {"policy": "residency", **residency}
+        if "regime" in settings:
+            policy["regime"] = settings["regime"]
+        out["policies/residency.yaml"] = _yaml(policy, "[residency]")
+    locations = _table(settings, "locations")
+    for name in locations:
+        location = _table(locations, name)
+        if location.get("region"):
+            out[f"locations/{name}.yaml"] = _yaml({"location": name, **location}, f"[locations.{name}]")
+    return out
+
+
+def _table(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = settings.get(name, {})
+    if not isinstance(found, dict):
+        raise Invalid(f"{folder.FILE}: {name}: a table is expected", next_step=f"write [{name}] on a line of its own")
+    return found
+
+
+def _yaml(value: dict[str, Any], what: str) -> str:
+    try:
+        return json.dumps(value)
+    except (TypeError, ValueError) as error:  # dates and times, which TOML has
+        raise Invalid(f"{folder.FILE}: {what}: {error}", next_step="give text, numbers or lists") from None
+
+
+def _stands(place: Path, path: str) -> bool:
+    """Whether the project has a file of its own for this."""
+    return any((place / path).with_suffix(ending).exists() for ending in ENDINGS)
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    return os.path.abspath(path) == os.path.abspath(other)
 
 
 def _files(path: Path) -> Iterable[Path]:

@@ -109,38 +109,26 @@ def logout(options: Given, args: Given) -> Given:
 
 def server(options: Given, args: Given) -> None:
     """Serve until a signal ends it."""
-    from falaj import server as http
+    from falaj.platform import Platform
+    from falaj.server.run import serve
+    from falaj.server.settings import Settings
 
     place = folder.find(target.start_folder(options))
-    host, port = listen_address(args.get("listen", "127.0.0.1:8440"))
-    if bool(args.get("certfile")) != bool(args.get("keyfile")):
-        raise Invalid("--certfile and --keyfile belong together", next_step="give both, or neither")
-    http.run(
-        place,
-        host=host,
-        port=port,
-        database=args.get("database", ""),
-        certfile=args.get("certfile", ""),
-        keyfile=args.get("keyfile", ""),
-        allowed_hosts=tuple(args.get("allow_host", ())),
+    plain = Settings()
+    settings = Settings(
+        host=args.get("host", plain.host),
+        port=args.get("port", plain.port),
+        hosts=tuple(args.get("allow_host", ())),
         behind_proxy=args.get("behind_proxy", False),
+        cert=target.below(options, args["tls_cert"]) if "tls_cert" in args else None,
+        key=target.below(options, args["tls_key"]) if "tls_key" in args else None,
     )
-
-
-def listen_address(text: str) -> tuple[str, int]:
-    """`127.0.0.1:8440`, `[::1]:8440` or `:8440` (this machine only) as host and port. Raises: Invalid."""
-    host, colon, port = text.rpartition(":")
-    if (
-        not colon
-        or not port.isascii()
-        or not port.isdecimal()
-        or int(port) > 65535
-        or (":" in host and host[:1] != "[")
-    ):
-        raise Invalid(
-            f"--listen {text[:60]!r}: HOST:PORT is expected", next_step="for example 127.0.0.1:8440 or [::1]:8440"
-        )
-    return host.strip("[]") or "127.0.0.1", int(port)
+    settings.check()
+    platform = Platform.open(place, server=True, database=args.get("database", ""))
+    try:
+        serve(platform, settings)
+    finally:
+        platform.close()
 
 
 def completion(options: Given, args: Given) -> Given:

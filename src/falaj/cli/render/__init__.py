@@ -1,0 +1,58 @@
+"""How results and errors are told: what happened with its numbers, where to look, the entry. Pure."""
+
+from __future__ import annotations
+
+from falaj.cli.render import assets, local, rooms, shapes, trust
+from falaj.cli.render.errors import error_lines, failed_findings, finding_lines
+from falaj.cli.render.shapes import Lines, Renderer
+
+__all__ = ["BARE", "RENDERERS", "Lines", "Renderer", "error_lines", "failed_findings", "finding_lines"]
+
+# Told without the margin: meant to be copied, or read by a program.
+BARE = frozenset({"script", "token", "version"})
+
+RENDERERS: dict[str, Renderer] = {
+    "applied": assets.told_applied,
+    "asset": assets.told_asset,
+    "assets": assets.told_assets,
+    "bindings": trust.told_bindings,
+    "collected": trust.told_collected,
+    "contract": rooms.told_contract,
+    "data_added": rooms.told_data_added,
+    "done": shapes.told_done,
+    "entries": trust.told_entries,
+    "entry": trust.told_entry,
+    "explanation": trust.told_explanation,
+    "exported": trust.told_exported,
+    "fetched": rooms.told_fetched,
+    "files": rooms.told_files,
+    "granted": trust.told_granted,
+    "holders": trust.told_holders,
+    "init": local.told_init,
+    "keys": trust.told_keys,
+    "lineage": assets.told_lineage,
+    "log": assets.told_log,
+    "login": local.told_login,
+    "logout": local.told_logout,
+    "move": assets.told_move,
+    "plain": shapes.told_plain,
+    "predicted": rooms.told_predicted,
+    "principal": trust.told_principal,
+    "principals": trust.told_principals,
+    "proof": trust.told_proof,
+    "proposal": assets.told_proposal,
+    "proposals": assets.told_proposals,
+    "receipt": trust.told_receipt,
+    "registered": rooms.told_registered,
+    "rows": shapes.told_rows,
+    "run": rooms.told_run,
+    "runs": rooms.told_runs,
+    "script": local.told_script,
+    "silent": local.told_nothing,
+    "status": trust.told_status,
+    "token": trust.told_token,
+    "tokens": trust.told_tokens,
+    "verdict": rooms.told_verdict,
+    "verified": trust.told_verified,
+    "version": local.told_version,
+}

@@ -1,0 +1,138 @@
+"""How assets, their refs, histories, lineages and proposals are told. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from falaj.cli.render.errors import finding_lines
+from falaj.cli.render.shapes import Lines, entry_of, fields, indented, joined, page, short, step
+from falaj.cli.text import counted, plain, safe, size, table
+
+
+def told_move(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """A moved ref; for a promotion, what its gate found."""
+    lines = [joined(f"{short(result['ref'])}  {step(result.get('previous'), result['version'])}", entry_of(result))]
+    return lines + indented(finding_lines(result.get("findings") or [], states=True))
+
+
+def told_applied(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """Each applied file with its outcome."""
+    rows = []
+    for file in result["files"]:
+        same = file["outcome"] == "unchanged"
+        waits = f"another person: falaj approve {safe(file['proposal'])}" if file.get("proposal") else ""
+        moved = step(None if same else file.get("previous"), file["version"])
+        name = f"{safe(file['kind'])}/{safe(file['name'])}"
+        rows.append((safe(file["path"]), name, safe(file["outcome"]), moved, waits))
+    return [*table(rows), joined(counted(len(rows), "file"), entry_of(result))]
+
+
+def told_assets(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """A page of assets with their refs."""
+    rows = [
+        (
+            safe(i["kind"]),
+            safe(i["name"]),
+            plain(i["versions"]),
+            "  ".join(f"{safe(r)} → v{v}" for r, v in i["refs"].items()),
+        )
+        for i in result["items"]
+    ]
+    return page(table(rows, ("kind", "name", "versions", "refs"), right=(2,)), result.get("next"), "--after")
+
+
+def told_asset(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """An asset, its refs, and the version asked for."""
+    name = f"{safe(result['kind'])}/{safe(result['name'])}"
+    lines = [joined(name, counted(result["versions"], "version"), f"since {plain(result['created_at'])}")]
+    refs = [
+        (
+            f"@{safe(r['name'])}",
+            f"v{r['version']}",
+            plain(r["moved_at"]),
+            f"guarded by {plain(r['guarded_by'])}" if r["guarded_by"] else "",
+        )
+        for r in result["refs"]
+    ]
+    lines += indented(table(refs))
+    if shown := result.get("shown"):
+        lines.append(f"v{shown['version']}   {safe(shown['state'])}")
+        kept = ("by", "created_at", "size_bytes", "stored_bytes", "run", "digest")
+        payload = shown.get("payload")
+        inside = list(payload.items()) if isinstance(payload, Mapping) else []
+        lines += indented(fields([*((key, shown.get(key)) for key in kept), *inside]))
+    return lines
+
+
+def told_log(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """Moves of the refs, newest first, then the versions."""
+    moves = [
+        (
+            f"@{safe(m['ref'])}",
+            step(m["previous"], m["version"]),
+            safe(m["sort"]),
+            plain(m["at"]),
+            safe(m["by"]),
+            "entry pending" if m["entry"] is None else f"entry {plain(m['entry'], 'leaf')}",
+            safe(m["reason"]),
+        )
+        for m in result["moves"]
+    ]
+    versions = [
+        (f"v{v['version']}", safe(v["state"]), size(v["size_bytes"]), plain(v["created_at"]), safe(v["by"]))
+        for v in result["versions"]
+    ]
+    head = f"{safe(result['kind'])}/{safe(result['name'])}"
+    return [head, *indented([*table(moves), *table(versions, right=(2,))])]
+
+
+def told_lineage(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """Each version under the one that it led to, with its run, code and people."""
+    lines = []
+    for node in result["nodes"]:
+        name = f"{safe(node['kind'])}/{safe(node['name'])} v{node['version']}"
+        refs = "".join(f" @{safe(r)}" for r in node["refs"])
+        told = [joined(name + refs, plain(node["created_at"]), f"by {safe(node['by'])}")]
+        about = [f"made by {safe(node['run_sort'])}, run {safe(node['run'])}" if node.get("run") else ""]
+        about.append(_code(node.get("code") or {}))
+        about.append(f"from {', '.join(short(i) for i in node['inputs'])}" if node.get("inputs") else "")
+        about.append(f"proposed by {safe(node['proposed_by'])}" if node.get("proposed_by") else "")
+        about.append(f"approved by {plain(node['approved_by'])}" if node.get("approved_by") else "")
+        if said := " · ".join(part for part in about if part):
+            told.append(f"    {said}")
+        lines += indented(told, 2 * node["depth"])
+    return lines or ["nothing is known of where it came from"]
+
+
+def _code(code: Mapping[str, Any]) -> str:
+    if not code.get("commit"):
+        return f"script {safe(str(code['script_digest'])[:12])}" if code.get("script_digest") else ""
+    return f"code {safe(str(code['commit'])[:12])} ({'changed' if code.get('dirty') else 'clean'})"
+
+
+def told_proposal(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """One proposal and what it waits for."""
+    moved = f"{short(result['thing'])}  {step(result.get('holder'), result['version'])}"
+    lines = [joined(moved, safe(result["state"]), entry_of(result))]
+    told = ((key, result.get(key)) for key in ("id", "by", "at", "reason", "approved_by", "waits_for"))
+    lines += indented(fields(told))
+    if result["state"] == "open":
+        lines.append(f"  another person: falaj approve {safe(result['id'])}")
+    return lines
+
+
+def told_proposals(result: Any, given: Mapping[str, Any]) -> Lines:
+    """Proposals, one a line."""
+    rows = [
+        (
+            safe(p["id"]),
+            short(p["thing"]),
+            step(p.get("holder"), p["version"]),
+            safe(p["state"]),
+            safe(p["by"]),
+            plain(p["waits_for"]) if p["waits_for"] else "",
+        )
+        for p in result
+    ]
+    return table(rows, ("proposal", "ref", "move", "state", "by", "waits for")) or ["nothing"]

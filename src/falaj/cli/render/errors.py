@@ -1,0 +1,90 @@
+"""How errors and findings are told: what failed with its numbers, what became of it, where to look. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from falaj.cli.render.shapes import Lines, indented, short
+from falaj.cli.text import number, plain, safe, table
+from falaj.core.errors import FalajError, Refused
+
+MAX_FINDINGS = 50
+MAX_SLICES = 3
+
+
+def error_lines(error: FalajError, *, colour: bool = False) -> Lines:
+    """An error as people read it: `refused` or `error`, what failed, the next step, the entry, the code."""
+    word = "refused" if error.exit_code == Refused.exit_code else "error"
+    head = f"\x1b[1;31m{word}\x1b[0m" if colour else word
+    lines = [f"{head}  {safe(error.message, 1000)}", *indented(finding_lines(failed_findings(error.facts)))]
+    if kept := error.facts.get("kept_as"):
+        lines.append(
+            f"nothing moved under {short(error.facts.get('ref', 'the ref'))}; what was refused is kept as {safe(kept)}"
+        )
+    return lines + table([*_where(error), ("code", safe(error.code))])
+
+
+def _where(error: FalajError) -> list[tuple[str, str]]:
+    facts = error.facts
+    told = [("next", safe(error.next_step, 1000))] if error.next_step else []
+    if facts.get("kept_as") and facts.get("dataset") and facts.get("version"):
+        see = f"falaj data contract show {safe(facts['dataset'])} --version {plain(facts['version'], 'version')}"
+        told.append(("see", see))
+    if facts.get("verdict"):
+        told.append(("see", f"falaj gate show {safe(facts['verdict'])}"))
+    return told + [(key, plain(facts[key], "leaf")) for key in ("entry", "run") if facts.get(key) is not None]
+
+
+def failed_findings(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The findings that an error carries: those that did not pass."""
+    for key in ("findings", "failed"):
+        found = facts.get(key)
+        if isinstance(found, list | tuple):
+            return [f for f in found if isinstance(f, Mapping) and not f.get("passed") and f.get("state") != "pending"]
+    return []
+
+
+def finding_lines(findings: Sequence[Mapping[str, Any]], *, states: bool = False) -> Lines:
+    """What was found for each rule, in columns: the rule, the value, on what.
+
+    Args:
+        states: begin each line with passed, failed, waived, …
+    """
+    rows: list[tuple[str, ...]] = []
+    for finding in findings[:MAX_FINDINGS]:
+        state = (safe(finding.get("state") or "").replace("_", " "),) if states else ()
+        rows += [(*(state if not at else ("",) * len(state)), *row) for at, row in enumerate(_rows(finding))]
+    rest = len(findings) - MAX_FINDINGS
+    return table(rows) + ([f"… and {rest:,} more; --json shows all"] if rest > 0 else [])
+
+
+def _rows(finding: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """One row for a rule; one for each of its failed slices, the rule's name on the first alone."""
+    title = safe(finding.get("title") or finding.get("rule") or "rule")
+    if finding.get("text"):
+        return [(title, safe(finding["text"]), "warning" if finding.get("severity") == "warning" else "")]
+    failed = [s for s in finding.get("slices") or () if s.get("state") == "failed"]
+    if failed:
+        rows = [
+            (title if not at else "", f"{safe(s['value'])} {_value(s.get('observed'))}", _of_rows(s))
+            for at, s in enumerate(failed[:MAX_SLICES])
+        ]
+        rest = len(failed) - MAX_SLICES
+        return rows + ([("", f"and {rest} more", "")] if rest > 0 else [])
+    interval = finding.get("interval")
+    observed = finding.get("observed")
+    value = f"{observed:+.4g}" if interval and isinstance(observed, float) else _value(observed)
+    told = [f"95 % interval {interval[0]:+.4g} … {interval[1]:+.4g}"] if interval else []
+    told += [part for part in (_of_rows(finding), safe(finding.get("note") or "")) if part]
+    if finding.get("bound") and isinstance(finding["bound"], str):
+        value += f" ({safe(finding['bound'])})"
+    return [(title, value, ", ".join(told))]
+
+
+def _value(observed: object) -> str:
+    return "" if observed is None else plain(observed)
+
+
+def _of_rows(found: Mapping[str, Any]) -> str:
+    return f"{number(found['rows'])} rows" if found.get("rows") else ""

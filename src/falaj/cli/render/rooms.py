@@ -1,0 +1,114 @@
+"""How data, models, gates and runs are told. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from falaj.cli.render.errors import finding_lines
+from falaj.cli.render.shapes import Lines, entry_of, fields, indented, joined, page, short, step
+from falaj.cli.text import counted, number, plain, safe, size, table
+
+
+def told_data_added(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """A new version: rows, bytes, what the contract said, and the ref that moved."""
+    rows = "" if result.get("rows") is None else f"{number(result['rows'])} rows"
+    stored = f"{size(result['added_bytes'])} read, {size(result['stored_bytes'])} stored"
+    kept = f"contract {result['rules_passed']} of {result['rules']}" if result.get("contract") else "no contract"
+    name = f"{safe(result['dataset'])} v{result['version']}"
+    moved = joined(f"{short(result['ref'])}  {step(result.get('previous'), result['version'])}", entry_of(result))
+    warnings = [f"warning  {safe(text)}" for text in result.get("warnings", ())]
+    return [joined(name, rows, counted(result["files"], "file"), stored, kept), *indented(warnings), moved]
+
+
+def told_files(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """The files of a version."""
+    rows = [(safe(f["path"]), size(f["size_bytes"])) for f in result["files"]]
+    head = joined(f"{short(result['thing'])} v{result['version']}", counted(len(rows), "file"))
+    return [head, *indented(table(rows, right=(1,)))]
+
+
+def told_fetched(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """Files written by a transfer."""
+    return [*told_files(result, given), f"written to {safe(result['into'])}"]
+
+
+def told_contract(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """The rules of a contract; for a version that was asked for, what was found on it."""
+    head = f"contract/{safe(result['name'])} v{result['version']} ({safe(result['document_version'])})"
+    lines = [joined(head, counted(len(result["rules"]), "rule")), *indented(safe(rule) for rule in result["rules"])]
+    lines += indented(fields((key, result.get(key)) for key in ("purpose", "lawful_basis")))
+    if not (judged := result.get("judged")):
+        return lines
+    failed = judged.get("findings") or []
+    told = f"{judged.get('failed', len(failed))} of {judged.get('rules', 0)} rules failed"
+    version = f"{safe(result['name'])} v{plain(given.get('version'), 'version')}"
+    return [
+        *lines,
+        joined(version, f"{number(judged.get('rows', 0))} rows", told),
+        *indented(finding_lines(failed)),
+    ]
+
+
+def told_registered(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """A new version of a model."""
+    head = f"{safe(result['model'])} v{result['version']}"
+    told = fields((key, value) for key, value in result.items() if key not in _HEAD)
+    return [joined(head, entry_of(result)), *indented(told)]
+
+
+def told_predicted(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """Predictions, and the version of the dataset that holds them."""
+    into = safe(str(result.get("dataset") or result.get("into") or ""))
+    rows = "" if result.get("rows") is None else f"{number(result['rows'])} rows"
+    told = fields((key, value) for key, value in result.items() if key not in {*_HEAD, "into", "rows"})
+    return [joined(f"{into} v{result['version']}", rows, entry_of(result)), *indented(told)]
+
+
+def told_verdict(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """A verdict: what was judged by which gate, then every rule with what was measured."""
+    state = "passed" if result["passed"] else "refused"
+    head = f"{short(result.get('thing') or result.get('ref') or '')} v{result['version']}"
+    gate = f"gate {safe(result['gate'])} v{result['gate_version']}"
+    findings = finding_lines(result.get("findings") or (), states=True)
+    told = fields((key, value) for key, value in result.items() if key not in _VERDICT)
+    return [joined(head, state, gate, entry_of(result)), *indented(findings), *indented(told)]
+
+
+_HEAD = frozenset({"model", "dataset", "version", "entry", "entry_id"})
+_VERDICT = frozenset({"thing", "ref", "version", "passed", "gate", "gate_version", "findings", "entry", "entry_id"})
+
+
+def told_runs(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """Runs, one a line, with their metrics."""
+    rows = [
+        (
+            safe(r["id"]),
+            safe(r["sort"]),
+            "" if r["name"] == r["sort"] else safe(r["name"]),
+            safe(r["state"]),
+            plain(r["started_at"]),
+            safe(r["by"]),
+            "  ".join(f"{safe(k)} {plain(v)}" for k, v in list(r["metrics"].items())[:4]),
+        )
+        for r in result["items"]
+    ]
+    lines = table(rows, ("run", "sort", "name", "state", "started", "by", "metrics"))
+    return page(lines, result.get("next"), "--before")
+
+
+def told_run(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """One run: how it went, what it used and made, by which code."""
+    name = "" if result["name"] == result["sort"] else safe(result["name"])
+    head = joined(f"run {safe(result['id'])}", safe(result["sort"]), name, safe(result["state"]))
+    links = [
+        ("used" if link["direction"] == "in" else "made", safe(link["thing"]), safe(link["role"]))
+        for link in result["links"]
+    ]
+    kept = ("by", "started_at", "ended_at", "params", "metrics", "code", "environment", "result")
+    lines = [head, *indented(table(links)), *indented(fields((key, result.get(key)) for key in kept))]
+    if error := result.get("error"):
+        facts = error.get("facts") or {}
+        lines.append(f"  {safe(error.get('message') or error.get('code'), 1000)}")
+        lines += indented(finding_lines(facts.get("findings") or facts.get("failed") or []), 4)
+    return lines
