@@ -260,7 +260,14 @@ def show_proposal(ctx: Context, proposal: str) -> r.ProposalView:
     return proposal_view(ctx.tx, ctx.ground.catalog, find_proposal(ctx, proposal))
 
 
-@command("ref.approve", on="proposal:{project}/{proposal}", entry=What.REF_APPROVED, role="maintainer", cli="approve")
+@command(
+    "ref.approve",
+    on="proposal:{project}/{proposal}",
+    entry=What.REF_APPROVED,
+    role="maintainer",
+    cli="approve",
+    judged=("four_eyes",),
+)
 def approve(ctx: Context, proposal: str, reason: str = "") -> r.ProposalView:
     """Say yes to another person's proposal; when nothing is missing any more, the ref moves in the same transaction."""
     catalog, unit = ctx.ground.catalog, ctx.unit

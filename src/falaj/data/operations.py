@@ -251,11 +251,22 @@ def files(ctx: Context, thing: str) -> Files:
     )
 
 
-@transfer("data.get", on="asset:{project}/{thing}", cli="data get", kind="dataset")
-def get(ctx: Context, thing: str, path: str = "") -> Iterator[bytes]:
-    """The bytes of one file of a version, decrypted and verified; the reading is an entry."""
+@transfer(
+    "data.get",
+    on="asset:{project}/{thing}",
+    cli="data get",
+    kind="dataset",
+    judged=("classification", "residency", "purpose"),
+)
+def get(ctx: Context, thing: str, path: str = "", purpose: str = "") -> Iterator[bytes]:
+    """The bytes of one file of a version, decrypted and verified; the reading is an entry.
+
+    Evidence of a gate is read by maintainers and auditors only, so that nobody trains on it.
+    """
     ctx.check_residency(f"{thing}: reading")
     held = ctx.ground.catalog.resolve(ctx.tx, ctx.project.id, ctx.thing(thing))
+    if not {"maintainer", "auditor"} & set(ctx.roles_on(ctx.thing(thing))):
+        ctx.ground.catalog.check_unsealed(ctx.tx, held.asset, held.version, "a contributor")
     found = ctx.ground.contents.files(held.version) if held.version.content else ()
     names = [f.path for f in found]
     if not path and len(names) == 1:
@@ -265,7 +276,8 @@ def get(ctx: Context, thing: str, path: str = "") -> Iterator[bytes]:
             f"{held.asset.name}:{held.version.number} has {len(names)} files; none is {path[:80]!r}",
             next_step=f"falaj data files {held.asset.name}:{held.version.number}",
         )
-    return ctx.ground.contents.stream(held.version, path)
+    stream: Iterator[bytes] = ctx.ground.contents.stream(held.version, path)
+    return stream
 
 
 @query("data.contract", on="asset:{project}/{thing}", cli="data contract show", kind="contract")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,6 +42,7 @@ class Context:
         project: Project | None,
         resources: tuple[str, ...],
         snapshot: Snapshot | None,
+        attributes: Mapping[str, Any],
     ) -> None:
         self.door = door
         self.ground: Ground = door.ground
@@ -49,6 +50,7 @@ class Context:
         self.caller = caller
         self.resources = resources
         self.snapshot = snapshot
+        self.attributes = attributes
         self._project = project
         self._tx: Transaction | None = None
         self._unit: Unit | None = None
@@ -132,7 +134,9 @@ class Context:
 
     def check_still_allowed(self, tx: Transaction) -> None:
         """Raises: Unauthenticated, NotFound, Forbidden where what was decided does not hold any more."""
-        self.door.check_still_allowed(tx, self.caller, self.operation.name, self.resources, self.snapshot)
+        self.door.check_still_allowed(
+            tx, self.caller, self.operation.name, self.resources, self.snapshot, self.attributes
+        )
 
     def decide(self, operation: str, resource: str, **attributes: Any) -> Decision:
         """Would this caller be allowed another operation on a resource?"""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -51,6 +51,10 @@ class Staging(Protocol):
         ...
 
 
+Facts = Callable[[Operation, msgspec.Struct, Caller, str, tuple[str, ...]], Mapping[str, Any]]
+"""What conditions are judged on: of an operation, its arguments, its caller, the project's name, the resources."""
+
+
 class Bindings(Protocol):
     """Where the door gets the bindings from."""
 
@@ -75,6 +79,8 @@ def resource_of(project: str, thing: Thing, *, whole: bool = False) -> str:
 class Deciding:
     """Decisions over one ground.
 
+    `facts` is set by the platform: what the conditions of bindings are judged on, found for one call.
+
     Args:
         operations: every declared operation.
         bindings: where the bindings in force come from.
@@ -90,6 +96,7 @@ class Deciding:
         self.staging = staging
         self._bindings = bindings
         self.token_key = token_key
+        self.facts: Facts = lambda *_: {}
 
     def decide(
         self,
@@ -130,6 +137,7 @@ class Deciding:
         operation: str,
         resources: tuple[str, ...],
         snapshot: Snapshot | None,
+        attributes: Mapping[str, Any],
     ) -> None:
         """Inside a writing transaction: what was decided still holds by the bindings and the token of this instant.
 
@@ -139,9 +147,9 @@ class Deciding:
             return
         fresh = self._bindings.changed(tx, caller.token, since=snapshot.revision)
         if fresh is not None:
-            decision = self.decide(caller, operation, resources, fresh)
+            decision = self.decide(caller, operation, resources, fresh, attributes)
             if not decision.allowed:
-                raise access_rules.refusal(self.request(caller, operation, resources), decision, fresh)
+                raise access_rules.refusal(self.request(caller, operation, resources, attributes), decision, fresh)
 
     def bindings(self) -> Snapshot:
         """The bindings in force, for explanations."""

@@ -52,6 +52,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         what: the event that its entry tells; None for a query.
         roles: the least built-in roles that hold it (see `access.roles`).
         kind: the kind meant where an argument names none.
+        judged: the conditions of bindings that it is judged by; others do not apply to it.
         params: struct of its arguments.
         returns: type of its result.
     """
@@ -62,6 +63,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     what: What | None
     roles: frozenset[str]
     kind: str
+    judged: frozenset[str]
     function: Callable[..., Any]
     params: type[msgspec.Struct]
     returns: Any
@@ -112,6 +114,7 @@ class Operations:
         return Roles(
             {o.name: o.roles for o in self},
             changing={o.name for o in self if o.sort in {"command", "job"}},
+            judged={o.name: o.judged for o in self},
         )
 
     def check_role(self, role: str) -> None:
@@ -139,6 +142,7 @@ def _declare(
     without: Mapping[str, str] | None,
     what: What | None,
     kind: str,
+    judged: tuple[str, ...],
 ) -> Callable[[F], F]:
     def mark(function: F) -> F:
         doc = inspect.getdoc(function) or ""
@@ -149,6 +153,7 @@ def _declare(
             what=what,
             roles=frozenset({role, *also}),
             kind=kind,
+            judged=frozenset(judged),
             function=function,
             params=_params_of(operation, function),
             returns=typing.get_type_hints(function).get("return", None),
@@ -171,9 +176,10 @@ def query(
     cli: str = "",
     without: Mapping[str, str] | None = None,
     kind: str = "",
+    judged: tuple[str, ...] = (),
 ) -> Callable[[F], F]:
     """Declare a query: reads one snapshot, changes nothing, leaves no entry unless it is refused."""
-    return _declare("query", operation, on, role, also, cli, without, None, kind)
+    return _declare("query", operation, on, role, also, cli, without, None, kind, judged)
 
 
 def command(
@@ -186,9 +192,10 @@ def command(
     cli: str = "",
     without: Mapping[str, str] | None = None,
     kind: str = "",
+    judged: tuple[str, ...] = (),
 ) -> Callable[[F], F]:
     """Declare a command: one transaction, effect and entry."""
-    return _declare("command", operation, on, role, also, cli, without, entry, kind)
+    return _declare("command", operation, on, role, also, cli, without, entry, kind, judged)
 
 
 def job(
@@ -201,9 +208,10 @@ def job(
     cli: str = "",
     without: Mapping[str, str] | None = None,
     kind: str = "",
+    judged: tuple[str, ...] = (),
 ) -> Callable[[F], F]:
     """Declare a job: a run that works outside of any transaction and concludes in one."""
-    return _declare("job", operation, on, role, also, cli, without, entry, kind)
+    return _declare("job", operation, on, role, also, cli, without, entry, kind, judged)
 
 
 def transfer(
@@ -215,10 +223,11 @@ def transfer(
     cli: str = "",
     without: Mapping[str, str] | None = None,
     kind: str = "",
+    judged: tuple[str, ...] = (),
     entry: What | None = None,
 ) -> Callable[[F], F]:
     """Declare a transfer out: the result is an iterator of bytes; each reading is an entry."""
-    return _declare("transfer", operation, on, role, also, cli, without, entry or What.CONTENT_READ, kind)
+    return _declare("transfer", operation, on, role, also, cli, without, entry or What.CONTENT_READ, kind, judged)
 
 
 def _params_of(operation: str, function: Callable[..., Any]) -> type[msgspec.Struct]:

@@ -68,11 +68,14 @@ class Door(Deciding):
             name(project, "project")
         resources = self.resources(operation, params, project)
         snapshot = self.snapshot(caller)
-        decision = self.decide(caller, operation.name, resources, snapshot)
+        attributes: Mapping[str, Any] = {}
+        if snapshot is not None and operation.judged:
+            attributes = self.facts(operation, params, caller, project, resources)
+        decision = self.decide(caller, operation.name, resources, snapshot, attributes)
         if not decision.allowed:
             raise self._denied(operation, caller, project, resources, decision, snapshot)
         row = self._project_row(operation, project)
-        context = Context(self, operation, caller, row, resources, snapshot)
+        context = Context(self, operation, caller, row, resources, snapshot, attributes)
         if progress:
             context.progress = progress
         try:

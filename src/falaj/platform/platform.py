@@ -26,6 +26,7 @@ from falaj.door import Caller, Door
 from falaj.models.verification import check_fit
 from falaj.platform import opening
 from falaj.platform.embedded import EmbeddedSession
+from falaj.platform.facts import Facts
 from falaj.platform.layout import Layout, read_settings
 from falaj.platform.operations import KINDS, every_operation
 from falaj.platform.staging import StagedFiles
@@ -55,7 +56,7 @@ class Platform:
         caller: the operating-system user who opened it, who is its owner.
     """
 
-    def __init__(self, layout: Layout, opened: opening.Opened, *, server: bool, publish: Path) -> None:
+    def __init__(self, layout: Layout, opened: opening.Opened, *, server: bool, publisher: Publisher) -> None:
         self.layout = layout
         self.ground = opened.ground
         self.operations = every_operation()
@@ -64,7 +65,7 @@ class Platform:
         self.door = Door(self.ground, self.operations, self.access, self.staging, opened.token_key)
         self._store = opened.actor
         self._server = server
-        self._publisher = Publisher(publish)
+        self._publisher = publisher
         self.caller = Caller(principal=opening.owner_of(self.ground, opened.actor), embedded=True)
         self._sequencer: Sequencer | None = None
         if server:
@@ -116,10 +117,12 @@ class Platform:
             layout, settings, (*KINDS, *kinds), server=server, asked=database, read_only=read_only
         )
         try:
-            publish = Path(settings.ledger.publish.removeprefix("file:")) if settings.ledger else layout.checkpoints
-            platform = cls(layout, opened, server=server, publish=layout.place / publish)
-            residency = Residency(opened.ground.catalog, settings.region)
-            opened.ground.residency = residency.check
+            publisher = Publisher(layout.checkpoints)
+            if settings.ledger:
+                publisher = Publisher.at(settings.ledger.publish, layout.place)
+            platform = cls(layout, opened, server=server, publisher=publisher)
+            opened.ground.residency = Residency(opened.ground.catalog, settings.region).check
+            platform.door.facts = Facts(opened.ground, settings.region)
             opened.ground.catalog.fit = check_fit(opened.ground)
             platform._tidy()
         except BaseException:

@@ -29,7 +29,7 @@ from falaj.core.records import (
     VersionState,
 )
 from falaj.store import guards as guard_rules
-from falaj.store.errors import Exists, RefConflict, RollbackRefused
+from falaj.store.errors import EvidenceSealed, Exists, RefConflict, RollbackRefused
 from falaj.store.kinds import Kinds
 from falaj.store.metadata import Transaction
 from falaj.store.metadata.queries import queries
@@ -166,8 +166,6 @@ class Catalog:
         None where nothing does. Only what is in force (its `main`) seals.
         """
         held = {m.ref for m in REF_MOVE.where(tx, "asset = :a AND version = :v", {"a": asset.id, "v": version.number})}
-        if not held:
-            return None
         for kind in self.kinds:
             if not kind.can_seal:
                 continue
@@ -176,9 +174,20 @@ class Catalog:
                     continue
                 payload = self.payload(sealing, self.version(tx, sealing, ref.version))
                 for thing in (Thing.parse(text, kind="dataset") for text in kind.seals(payload)):
-                    if (thing.kind, thing.name) == (asset.kind, asset.name) and thing.ref in held:
+                    if (thing.kind, thing.name) != (asset.kind, asset.name):
+                        continue
+                    if thing.ref in held or thing.version == version.number:
                         return f"{kind.name}/{sealing.name}"
         return None
+
+    def check_unsealed(self, tx: Transaction, asset: Asset, version: Version, what: str) -> None:
+        """Raises: EvidenceSealed where something in force measures on the version."""
+        if (seal := self.sealed_by(tx, asset, version)) is not None:
+            raise EvidenceSealed(
+                f"{asset.kind}/{asset.name}:{version.number} is evidence of {seal}: {what} may not use it",
+                next_step="use another version; evidence is what training never saw",
+                facts={"version": version.number, "sealed_by": seal},
+            )
 
     def verdict(self, tx: Transaction, verdict_id: str, *, lock: bool = False) -> Verdict | None:
         """A verdict by id."""
@@ -277,12 +286,9 @@ class Catalog:
 
         Raises: GuardRefused, RefConflict, Refused where the version is not live.
         """
+        self._lock(unit.tx, asset)
         self.fit(unit.tx, asset, candidate)
-        if candidate.state != "live":
-            raise Refused(
-                f"{asset.name} v{candidate.number} is {candidate.state}: no ref moves to it",
-                next_step="choose a live version",
-            )
+        check_live(asset, candidate)
         holder = self.ref(unit.tx, asset, ref_name, lock=True)
         found = self.guards_of(unit.tx, asset, ref_name)
         locked = [self.verdict(unit.tx, v.id, lock=True) for v in verdicts]
@@ -302,6 +308,21 @@ class Catalog:
         if proposal:
             unit.put(PROPOSAL, msgspec.structs.replace(proposal, state="moved"))
         return self._move(unit, asset, holder, ref_name, candidate, "promote" if used else "move", proposal)
+
+    def check_proposal(self, tx: Transaction, asset: Asset, proposal: Proposal) -> tuple[Version, list[Verdict]]:
+        """What an open proposal rests on, as long as it still stands: its candidate, and its verdicts.
+
+        Raises: GuardRefused where the gate, the holder or the candidate changed since.
+        """
+        self._lock(tx, asset)
+        candidate = self.version(tx, asset, proposal.version)
+        holder = self.ref(tx, asset, proposal.ref, lock=True)
+        where = str(Thing(asset.name, asset.kind, proposal.ref))
+        verdicts = [v for v in (self.verdict(tx, i) for i in proposal.verdicts) if v]
+        guard_rules.check_proposal(where, candidate, holder, proposal)
+        found = self.guards_of(tx, asset, proposal.ref)
+        guard_rules.check_verdicts(where, candidate, holder, found, {v.gate: v for v in verdicts})
+        return candidate, verdicts
 
     def mark(self, unit: Unit, asset: Asset, ref_name: str, version: Version) -> RefMove:
         """Point a ref at a version that is not live, so that people find it: what was rejected. No guard, no rule."""
@@ -351,9 +372,11 @@ class Catalog:
     def roll_back(self, unit: Unit, asset: Asset, ref_name: str, to: int | None = None) -> RefMove:
         """Move a ref back to a version that held it before: `to`, or the one before the holder.
 
-        Scores are not judged again. The caller says the entry. Raises: RollbackRefused, NotFound.
+        Scores are not judged again. Where a move needs another person's yes, so does going back: an earlier gate may
+        ask for less. The caller says the entry. Raises: RollbackRefused, NotFound.
         """
         where = f"{asset.name}@{ref_name}"
+        self._lock(unit.tx, asset)
         holder = self.ref(unit.tx, asset, ref_name, lock=True)
         if holder is None:
             raise missing(Thing(asset.name, asset.kind, ref_name))
@@ -372,6 +395,11 @@ class Catalog:
             raise RollbackRefused(
                 f"{where}: v{to} is {candidate.state}", next_step=f"falaj log {asset.name}@{ref_name}"
             )
+        if self.asked_approvals(asset, holder):
+            raise RollbackRefused(
+                f"{asset.kind}/{where} stays at v{holder.version}: another person approves each of its moves",
+                next_step=f"falaj promote {asset.kind}/{where} {to}",
+            )
         self.fit(unit.tx, asset, candidate)
         return self._move(unit, asset, holder, ref_name, candidate, "rollback", None)
 
@@ -384,6 +412,10 @@ class Catalog:
             self._project_fields(tx, assets[version.asset], version)
             count += 1
         return count
+
+    def _lock(self, tx: Transaction, asset: Asset) -> None:
+        """Moves of an asset's refs, and changes of what guards them, go one after the other until they commit."""
+        ASSET.get(tx, asset.id, lock=True)
 
     def _move(
         self,
@@ -432,6 +464,10 @@ class Catalog:
     def _set_guards(self, unit: Unit, asset: Asset, version: Version) -> None:
         kind = self.kinds[asset.kind]
         wanted = [Thing.parse(g, kind="model") for g in kind.guards(kind.decode(version.payload))]
+        for thing in sorted(wanted, key=str):
+            self.kinds[thing.kind or "model"]
+            if guarded := self.find_asset(unit.tx, asset.project, thing.kind or "model", thing.name):
+                self._lock(unit.tx, guarded)
         old = GUARD.where(unit.tx, "gate = :gate", {"gate": asset.id})
         new = [
             Guard(
@@ -465,6 +501,15 @@ class Catalog:
                     "number_value": float(value) if is_number else None,  # type: ignore[arg-type]
                 },
             )
+
+
+def check_live(asset: Asset, version: Version) -> None:
+    """Raises: Refused where the version is rejected, retired or erased."""
+    if version.state != "live":
+        raise Refused(
+            f"{asset.name} v{version.number} is {version.state}: no ref moves to it",
+            next_step="choose a live version",
+        )
 
 
 def missing(thing: Thing) -> NotFound:

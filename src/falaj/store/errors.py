@@ -59,6 +59,12 @@ class GuardRefused(Refused):
     code = "guard_refused"
 
 
+class EvidenceSealed(Refused):
+    """A gate measures on this version: whoever trains may not read it."""
+
+    code = "evidence_sealed"
+
+
 class RollbackRefused(Refused):
     """A rollback goes only to a version that held this ref before and is still fit to hold it."""
 

@@ -45,12 +45,14 @@ def start(
 
 @command(
     "run.use", on="asset:{project}/{thing}", entry=What.RUN_STARTED, role="contributor", kind="dataset",
+    judged=("classification", "residency", "purpose"),
     without={"cli": "a run wraps a person's code: import falaj as fj; run.use(...)"},
 )  # fmt: skip
-def use(ctx: Context, run: str, thing: str, role: str = "") -> Done:
+def use(ctx: Context, run: str, thing: str, role: str = "", purpose: str = "") -> Done:
     """Say that a run uses a version; this is what lineage is made of."""
     found = _mine(ctx, run)
     held = ctx.ground.catalog.resolve(ctx.tx, ctx.project.id, ctx.thing(thing))
+    ctx.ground.catalog.check_unsealed(ctx.tx, held.asset, held.version, "a run")
     runs.link(ctx.unit, found.id, "in", held.version, role[:64])
     entry = ctx.unit.say(What.RUN_STARTED, [found.id, held.asset.id])
     return Done(thing=f"{held.asset.kind}/{held.asset.name}:{held.version.number}", entry_id=entry.id)

@@ -230,6 +230,10 @@ class KeyStore:
         row = self._live(purpose, domain)
         return SigningKey(row.id, self._open(row))
 
+    def signing_seed(self, purpose: Purpose, domain: str = "") -> Secret:
+        """The seed of the live signing key, for a signer of another form. Raises: KeyMissing, KeyDestroyed."""
+        return self._open(self._live(purpose, domain))
+
     def verify_keys(self, purpose: Purpose, domain: str = "") -> tuple[VerifyKey, ...]:
         """Public keys of all signing keys of a purpose, retired and destroyed ones too, oldest first."""
         return tuple(

@@ -76,14 +76,14 @@ class SqliteDatabase:
     def read(self) -> Iterator[SqliteTransaction]:
         with _mapped(self.path):
             connection = self._connection()
-            if connection.in_transaction:
+            if _is_open(connection):
                 yield SqliteTransaction(connection, writable=False)
                 return
             connection.execute("BEGIN")
             try:
                 yield SqliteTransaction(connection, writable=False)
             finally:
-                if connection.in_transaction:
+                if _is_open(connection):
                     connection.execute("ROLLBACK")
 
     @contextmanager
@@ -130,6 +130,11 @@ class SqliteDatabase:
         with self._lock:
             self._all.append(connection)
         return connection
+
+
+def _is_open(connection: sqlite3.Connection) -> bool:
+    """Whether a transaction is open; asked anew each time, since statements change it."""
+    return connection.in_transaction
 
 
 @contextmanager
