@@ -76,7 +76,7 @@ def serving() -> Iterator[Callable[..., Running]]:
     started: list[Running] = []
 
     def start(host: str = "127.0.0.1", **limits: Any) -> Running:
-        started.append(Running(Settings(host=host, port=0, limits=Limits(**limits))))
+        started.append(Running(Settings(host=host, port=0, limits=msgspec.convert(limits, Limits))))
         return started[-1]
 
     yield start

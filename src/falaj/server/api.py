@@ -1,15 +1,17 @@
-"""`/v1`: every declared operation at its path, staging, jobs and their events.
+"""`/v1`: every declared operation at its path, staging, jobs and their events, and the first owner's way in.
 
-Nothing below `/v1` is answered before the caller is known, not even that a route is not there.
+Nothing else below `/v1` is answered before the caller is known, not even that a route is not there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import io
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, cast
+from urllib.parse import quote
 
 import msgspec
 from starlette.requests import Request
@@ -21,10 +23,11 @@ from falaj.server import bodies, surface
 from falaj.server.auth import Gatekeeper
 from falaj.server.backend import Backend
 from falaj.server.edge import Receive, Scope, Seen, Send
-from falaj.server.errors import Busy, MethodNotAllowed, NoRoute
+from falaj.server.errors import Busy, MethodNotAllowed, NoRoute, TimedOut
 from falaj.server.jobs import Event, Job, Jobs, not_here
-from falaj.server.limits import Buckets
+from falaj.server.limits import Buckets, address_key
 from falaj.server.problems import response_of
+from falaj.server.records import Begun, Claim, Claimed
 from falaj.server.settings import Limits
 from falaj.server.surface import Route
 from falaj.server.workers import Workers
@@ -45,6 +48,7 @@ class Api:
         self._limits = limits
         self._routes = surface.routes(backend.operations)
         self._principals = Buckets(limits.by_principal)
+        self._claims = Buckets(limits.claims)
         self._openapi = openapi
         self._index = msgspec.json.encode(surface.index(self._routes))
         self.workers = Workers(limits.threads, limits.waiting)
@@ -59,6 +63,8 @@ class Api:
 
     async def _answer(self, request: Request, seen: Seen) -> Response:
         match request.scope["path"].split("/")[2:]:
+            case ["claim"]:
+                return await self._claim(request, seen)
             case ["openapi.json"]:
                 return await self._document(request, seen, "openapi", self._openapi)
             case ["operations"]:
@@ -113,33 +119,28 @@ class Api:
             arguments = surface.query_arguments(route, pairs)
             result = self._backend.door.call(operation.name, arguments, caller=caller, project=project)
             seen.project = project or None
-            return msgspec.json.encode(result) if operation.sort == "query" else _first(iter(result))
+            return msgspec.json.encode(result) if operation.sort == "query" else _begun_stream(result)
 
         if operation.sort == "query":
             return Response(await self._do(work), media_type=JSON)
         first, rest = await self._do(work)
         return StreamingResponse(self._stream(first, rest), media_type=BYTES)
 
-    async def _stream(self, first: bytes, rest: Iterator[bytes]) -> AsyncIterator[bytes]:
+    async def _stream(self, first: bytes, rest: Pieces) -> AsyncIterator[bytes]:
         piece: bytes | None = first
         try:
             while piece is not None:
                 if piece:
                     yield piece
-                piece = await self._do(lambda: next(rest, None))
-        finally:
-            if close := getattr(rest, "close", None):
-                await self._do(close)
+                piece = await self._do(rest.next)
+        finally:  # shielded: a client that went away must not leave files open
+            await asyncio.shield(self._do(rest.close))
 
     async def _post(self, request: Request, seen: Seen, route: Route, project: str) -> Response:
         operation = route.operation
         caller = await self._caller(request, seen)
-        length = bodies.declared_length(request.headers)
-        bodies.check_json(request.headers.get("content-type", ""), length)
-        bodies.check_length(length, self._limits.body_bytes)
-        body = await bodies.read_body(request.receive, self._limits)
-        surface.check_no_query(route, request.url.query)
-        args = surface.body_arguments(route, body, self._limits.depth)
+        body = await self._json_body(request, operation.name)
+        args = surface.body_arguments(operation.params, body, self._limits.depth, operation.name)
         key = request.headers.get("idempotency-key", "")
         surface.check_key(key)
         if operation.sort == "job":
@@ -153,11 +154,18 @@ class Api:
 
         return Response(await self._do(work), media_type=JSON)
 
+    async def _json_body(self, request: Request, what: str) -> bytes:
+        length = bodies.declared_length(request.headers)
+        bodies.check_json(request.headers.get("content-type", ""), length)
+        bodies.check_length(length, self._limits.body_bytes)
+        surface.check_no_query(what, request.url.query)
+        return await bodies.read_body(request.receive, self._limits)
+
     # jobs
 
     async def _begun(self, request: Request, seen: Seen, job: Job) -> Response:
         if not await job.wait(lambda j: bool(j.run) or j.ended, self._limits.request_s):
-            raise Busy("the job did not begin in time; it may still", next_step="falaj run list")
+            raise TimedOut("the job did not begin in time; it may still", next_step="falaj run list")
         seen.run, seen.project = job.run or None, job.project
         return await self._state(request, job)
 
@@ -169,10 +177,9 @@ class Api:
             return response_of(job.error)
         if job.result is not None:
             return Response(job.result, media_type=JSON)
-        where = f"/v1/projects/{job.project}/jobs/{job.run}"
-        return Response(
-            msgspec.json.encode({"run": job.run, "status": where}), 202, {"Location": where}, media_type=JSON
-        )
+        where = f"/v1/projects/{quote(job.project, safe='')}/jobs/{job.run}"
+        begun = Begun(run=job.run, status=where)
+        return Response(msgspec.json.encode(begun), 202, {"Location": where}, media_type=JSON)
 
     async def _job(self, request: Request, seen: Seen, project: str, run: str) -> Response:
         job = await self._own_job(request, seen, project, run)
@@ -213,7 +220,17 @@ class Api:
         finally:
             self._streams -= 1
 
-    # staging, documents
+    # the first owner, staging, documents
+
+    async def _claim(self, request: Request, seen: Seen) -> Response:
+        seen.operation = "claim"
+        _only("POST", request.method)
+        self._claims.take(address_key(request.client.host if request.client else ""), time.monotonic())
+        asked = surface.body_arguments(Claim, await self._json_body(request, "claim"), self._limits.depth, "claim")
+        person = parse_name(asked.name, "person")
+        principal, text = await self._do(lambda: self._gate.claim(asked.token, person))
+        seen.principal = principal.id
+        return Response(msgspec.json.encode(Claimed(principal=principal, token=text)), media_type=JSON)
 
     async def _staging(self, request: Request, seen: Seen, project: str) -> Response:
         caller = await self._caller(request, seen)
@@ -239,9 +256,31 @@ class Api:
         return Response(body, media_type=JSON)
 
 
-def _first(pieces: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
-    """The first piece, so that an error before any byte is still an answer of its own."""
-    return next(pieces, b""), pieces
+class Pieces:
+    """The pieces of a transfer, taken one at a time by whichever thread is free."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def next(self) -> bytes | None:
+        """The next piece, None at the end."""
+        with self._lock:
+            return None if self._closed else next(self._pieces, None)
+
+    def close(self) -> None:
+        """Let go of what they are read from, after the piece that is being read."""
+        with self._lock:
+            self._closed = True
+            if close := getattr(self._pieces, "close", None):
+                close()
+
+
+def _begun_stream(result: Any) -> tuple[bytes, Pieces]:
+    """The first piece, so that an error before any byte is still an answer of its own, and the rest."""
+    pieces = Pieces(iter(result))
+    return pieces.next() or b"", pieces
 
 
 def _only(allowed: str, method: str) -> None:

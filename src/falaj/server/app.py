@@ -19,7 +19,7 @@ from falaj.server.api import JSON, Api
 from falaj.server.auth import Gatekeeper
 from falaj.server.backend import Backend
 from falaj.server.edge import Edge, Receive, Scope, Send
-from falaj.server.errors import MethodNotAllowed, NoRoute, Stopping
+from falaj.server.errors import MethodNotAllowed, NoRoute, NotReady, Stopping
 from falaj.server.jobs import Jobs
 from falaj.server.logs import Log
 from falaj.server.metrics import Metrics
@@ -44,9 +44,10 @@ class Server:
         self.log = log or Log()
         self.metrics = Metrics()
         self.gate = Gatekeeper(backend, self.metrics)
-        self.jobs = Jobs(backend.door, self.log, most=limits.jobs, kept=limits.kept_jobs)
+        self.jobs = Jobs(backend.door, self.log, limits)
         self.api = Api(backend, self.gate, self.jobs, limits, openapi.encoded(routes(backend.operations)))
         self._ready: tuple[float, FalajError | None] = (0.0, None)
+        self._looking = asyncio.Lock()
         router = Router(
             [
                 Mount("/v1", app=self.api),
@@ -89,26 +90,31 @@ class Server:
             with suppress(asyncio.CancelledError):
                 await teller
             lost = await self.jobs.stop(self.settings.limits.stop_s)
-            await self.api.workers.do(lambda: self._last(lost), self.settings.limits.stop_s)
+            await self._last(lost)
             self.api.workers.close()
             self.api.uploads.close()
 
-    def _last(self, lost: list[str]) -> None:
-        try:
-            self.gate.tell()
-            if lost:
-                self.backend.mark_lost(lost)
-                self.log.say("jobs_lost", "warning", runs=lost)
-        except FalajError as error:
-            self.log.say("stop", "warning", code=error.code, message=error.message)
+    async def _last(self, lost: list[str]) -> None:
+        if lost:
+            self.log.say("jobs_lost", "warning", runs=lost)
+            await self._try(lambda: self.backend.mark_lost(lost))
+        await self._tell()
 
     async def _tell_for_ever(self) -> None:
         while True:
             await asyncio.sleep(TELL_S)
-            try:
-                await self.api.workers.do(self.gate.tell, self.settings.limits.request_s)
-            except FalajError as error:
-                self.log.say("unauthenticated_not_noted", "warning", code=error.code)
+            await self._tell()
+
+    async def _tell(self) -> None:
+        self.edge.tell()
+        if self.gate.untold:
+            await self._try(self.gate.tell)
+
+    async def _try(self, work: Callable[[], None]) -> None:
+        try:
+            await self.api.workers.do(work, min(self.settings.limits.request_s, self.settings.limits.stop_s))
+        except FalajError as error:
+            self.log.say("not_noted", "warning", code=error.code, message=error.message)
 
     # pages
 
@@ -118,18 +124,21 @@ class Server:
     async def _is_ready(self, _request: Request) -> Response:
         if self.stopping:
             raise Stopping("the server is about to stop")
-        at, error = self._ready
-        now = time.monotonic()
-        if not at or now - at > READY_S:  # a flood of these questions costs one look a second
-            try:
-                await self.api.workers.do(self.backend.check_ready, self.settings.limits.request_s)
-                error = None
-            except FalajError as raised:
-                error = raised
-            self._ready = (now, error)
+        async with self._looking:  # a flood of these questions costs one look a second
+            at, error = self._ready
+            if not at or time.monotonic() - at > READY_S:
+                error = await self._look()
+                self._ready = (time.monotonic(), error)
         if error is not None:
-            raise Stopping(f"not ready: {error.code}") from error
+            raise NotReady(f"not ready: {error.code}") from error
         return Response(b'{"ready":true}', media_type=JSON)
+
+    async def _look(self) -> FalajError | None:
+        try:
+            await self.api.workers.do(self.backend.check_ready, self.settings.limits.request_s)
+            return None
+        except FalajError as error:
+            return error
 
     async def _metrics(self, request: Request) -> Response:
         client = request.scope.get("client")

@@ -1,13 +1,14 @@
-"""Bearer tokens at the edge: read, handed to the platform, counted where they do not hold."""
+"""Tokens at the edge: read, handed to the platform, counted where they do not hold."""
 
 from __future__ import annotations
 
 import threading
 
-from falaj.core.errors import Unauthenticated
+from falaj.core.errors import FalajError, Unauthenticated
 from falaj.door import Caller
 from falaj.server.backend import Backend
 from falaj.server.metrics import Metrics
+from falaj.trust.records import PrincipalView
 
 MAX_TOKEN = 4096
 
@@ -36,12 +37,29 @@ class Gatekeeper:
         except Unauthenticated:
             raise self._failed() from None
 
+    def claim(self, one_time_token: str, person_name: str) -> tuple[PrincipalView, str]:
+        """The first owner and a token of their own; in a worker. Raises: Unauthenticated, InvalidName."""
+        try:
+            return self._backend.claim(one_time_token, person_name)
+        except Unauthenticated:
+            raise self._failed() from None
+
+    @property
+    def untold(self) -> int:
+        """How many failed since they were last handed on."""
+        return self._count
+
     def tell(self) -> None:
-        """Hand on what was counted since the last time."""
+        """Hand on what was counted since the last time. Raises: FalajError; nothing is lost by it."""
         with self._lock:
             count, self._count = self._count, 0
-        if count:
-            self._backend.note_unauthenticated(count)
+        try:
+            if count:
+                self._backend.note_unauthenticated(count)
+        except FalajError:
+            with self._lock:
+                self._count += count  # the database is away: told when it is back
+            raise
 
     def _failed(self) -> Unauthenticated:
         self._metrics.unauthenticated()

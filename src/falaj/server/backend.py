@@ -9,6 +9,7 @@ import msgspec
 
 from falaj.core.records import Run
 from falaj.door import Caller, Operations
+from falaj.trust.records import PrincipalView
 
 
 class Calls(Protocol):
@@ -41,6 +42,14 @@ class Backend(Protocol):
 
     def authenticate(self, token_text: str) -> Caller:
         """Who a token speaks for. Raises: Unauthenticated, the same for every cause."""
+        ...
+
+    def claim(self, one_time_token: str, person_name: str) -> tuple[PrincipalView, str]:
+        """Let the first owner in: once, by the one-time token that the server's operator was shown.
+
+        Returns: the person, and the text of a token of their own.
+        Raises: Unauthenticated, the same for every cause; InvalidName.
+        """
         ...
 
     def note_unauthenticated(self, count: int) -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from falaj.core.errors import FalajError
 from falaj.core.ids import new_id
 from falaj.server.bodies import Gone
-from falaj.server.errors import HeadTooLarge, UrlTooLong
+from falaj.server.errors import HeadTooLarge, TooManyRequests, UrlTooLong
 from falaj.server.limits import Buckets, address_key, check_host, check_origin
 from falaj.server.logs import Log
 from falaj.server.metrics import Metrics
@@ -65,7 +66,14 @@ class Edge:
         self._addresses = Buckets(settings.limits.by_address)
         self._log = log
         self._metrics = metrics
+        self._limited = 0
         self.open = 0
+
+    def tell(self) -> None:
+        """One line for all requests that were too many since the last time: a flood of them must not fill a disk."""
+        count, self._limited = self._limited, 0
+        if count:
+            self._log.say("rate_limited", "warning", requests=count)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -74,7 +82,7 @@ class Edge:
             return
         seen = scope["falaj"] = Seen()
         self.open += 1
-        answer = _Answer(send, seen, self._always, receive)
+        answer = _Answer(scope, receive, send, self._always)
         try:
             self._check(scope)
             await self._app(scope, answer.receive, answer.send)
@@ -98,6 +106,8 @@ class Edge:
 
     def _check(self, scope: Scope) -> None:
         limits = self._limits
+        client = scope.get("client")
+        self._addresses.take(address_key(client[0] if client else ""), time.monotonic())
         headers: dict[bytes, bytes] = {}
         size = 0
         for name, value in scope["headers"]:
@@ -112,12 +122,13 @@ class Edge:
         check_host(host, self._hosts)
         site = headers.get(b"sec-fetch-site", b"").decode("latin-1")
         check_origin(headers.get(b"origin", b"").decode("latin-1"), site, host)
-        client = scope.get("client")
-        self._addresses.take(address_key(client[0] if client else ""), time.monotonic())
 
     def _tell(self, scope: Scope, seen: Seen) -> None:
         seconds = time.perf_counter() - seen.at
         self._metrics.answered(seen.operation, seen.status, seconds)
+        if seen.status == TooManyRequests.status:
+            self._limited += 1
+            return
         self._log.say(
             "request",
             "error" if seen.status >= 500 else "info",
@@ -135,12 +146,15 @@ class Edge:
 class _Answer:
     """The channel of one answer: adds the headers, and lets an early refusal reach a client that still sends."""
 
-    def __init__(self, send: Send, seen: Seen, always: tuple[tuple[bytes, bytes], ...], receive: Receive) -> None:
-        self._send = send
+    def __init__(self, scope: Scope, receive: Receive, send: Send, always: tuple[tuple[bytes, bytes], ...]) -> None:
         self._receive = receive
-        self._seen = seen
+        self._send = send
+        self._seen: Seen = scope["falaj"]
         self._always = always
-        self._all_read = False
+        self._all_read = not any(
+            name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+            for name, value in scope["headers"]
+        )
         self._early = False
 
     @property
@@ -155,11 +169,11 @@ class _Answer:
         return message
 
     async def send(self, message: Message) -> None:
-        """A part of the answer."""
+        """A part of the answer. One that comes before the whole body has been read is the connection's last."""
         if message["type"] == "http.response.start":
             self._seen.status = message["status"]
             headers = [*message["headers"], *self._always, (b"falaj-request", self._seen.request.encode())]
-            self._early = message["status"] in (408, 413)
+            self._early = not self._all_read
             if self._early:
                 headers.append((b"connection", b"close"))
             message = {**message, "headers": headers}
@@ -171,10 +185,9 @@ class _Answer:
 
     async def _linger(self) -> None:
         # Closing a socket with unread bytes resets it, and the client would see the reset before the answer.
-        left, deadline = LINGER_BYTES, time.monotonic() + LINGER_S
-        while not self._all_read and left > 0 and (wait := deadline - time.monotonic()) > 0:
-            try:
-                message = await asyncio.wait_for(self.receive(), wait)
-            except TimeoutError:
-                return
-            left -= len(message.get("body", b""))
+        left = LINGER_BYTES
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                while not self._all_read and left > 0:
+                    message = await self.receive()
+                    left -= len(message.get("body", b""))

@@ -81,6 +81,13 @@ class Stopping(Unavailable):
     retry_after = 5
 
 
+class NotReady(Unavailable):
+    """A part that every operation needs is away."""
+
+    code = "not_ready"
+    retry_after = 1
+
+
 class TimedOut(Unavailable):
     """No answer within the request's time. What was asked may still come to be."""
 

@@ -108,7 +108,7 @@ class Jobs:
     def start(
         self, operation: Operation, args: msgspec.Struct, caller: Caller, project: str, key: str, request_id: str
     ) -> Job:
-        """Begin a job, or find the one that the same principal began under the same key.
+        """Begin a job, or find the one that the same principal began under the same key, unless it failed.
 
         Raises: Busy, Stopping, KeyReused.
         """
@@ -123,13 +123,13 @@ class Jobs:
         if len(self._running) >= self._limits.jobs:
             raise Busy(f"{self._limits.jobs} jobs are at work, which is as many as may be", next_step="ask again")
         job = Job(operation, caller, project, key, request, request_id)
-        self._running.add(job)
-        if key:
-            self._keys[owner] = job
         loop = asyncio.get_running_loop()
         threading.Thread(
             target=self._work, args=(loop, job, args, caller), name=f"falaj-job-{operation.name}", daemon=True
         ).start()
+        self._running.add(job)
+        if key:
+            self._keys[owner] = job
         return job
 
     def find(self, run: str, caller: Caller, project: str) -> Job | None:
@@ -182,15 +182,17 @@ class Jobs:
         job.change()
 
     def _moved(self, job: Job, facts: dict[str, Any]) -> None:
-        job.change(Event(job.last.number + 1, "progress", facts))
+        if not job.ended:
+            job.change(Event(job.last.number + 1, "progress", facts))
 
     def _ended(self, job: Job, result: bytes | None, error: FalajError | None) -> None:
         job.result, job.error = result, error
         self._running.discard(job)
         facts = {"state": "failed", "code": error.code} if error else {"state": "done"}
         job.change(Event(job.last.number + 1, "end", facts))
-        if not job.run:  # refused before it had a run, or answered from what was kept: nothing to come back to
+        if error is not None or not job.run:
             self._free(job)
+        if not job.run:  # refused before it had a run, or answered from what was kept: nothing to come back to
             return
         self._jobs.move_to_end(job.run)
         self._kept_bytes += len(result or b"")

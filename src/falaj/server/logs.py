@@ -11,6 +11,7 @@ import re
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -46,7 +47,7 @@ class Log:
         """One line: when, how grave, what, and the facts that are not None."""
         kept = {k: v for k, v in facts.items() if v is not None}
         line = _encoder.encode({"at": moment(datetime.now(UTC)), "level": level, "event": event, **kept}).decode()
-        with self._lock:
+        with self._lock, suppress(OSError):  # whoever read the log is gone, or the disk is full: serving goes on
             stream = self._stream or sys.stderr
             stream.write(redact(line) + "\n")
             stream.flush()

@@ -9,8 +9,10 @@ import msgspec
 
 import falaj
 from falaj.server.problems import MEDIA, Problem
+from falaj.server.records import Begun, Claim, Claimed, Index, Staged
 from falaj.server.surface import Route
 
+_OWN = (Problem, Begun, Staged, Index, Claim, Claimed)
 _REF = "#/components/schemas/{name}"
 _REFUSALS = {
     "400": "Not a request that can be read",
@@ -35,49 +37,20 @@ _REFUSALS = {
 }
 
 
-class Begun(msgspec.Struct, frozen=True, kw_only=True):
-    """A job that is at work.
-
-    Attributes:
-        run: id of its run.
-        status: where its result is read.
-    """
-
-    run: str
-    status: str
-
-
-class Staged(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes that wait for the operation that names them."""
-
-    staged: str
-    name: str
-    size: int
-    sha256: str
-
-
-class Index(msgspec.Struct, frozen=True, kw_only=True):
-    """Every operation: its sort and the template of its path."""
-
-    operations: dict[str, tuple[str, str]]
-
-
 def document(routes: Mapping[tuple[bool, str], Route]) -> dict[str, Any]:
     """The whole document, as plain values."""
     known = [routes[key] for key in sorted(routes)]
-    wanted: list[Any] = [Problem, Begun, Staged, Index]
+    wanted: list[Any] = list(_OWN)
     for route in known:
         wanted += [route.operation.params, _result(route)]
     refs, schemas = msgspec.json.schema_components(wanted, ref_template=_REF)
-    problem, begun, staged, index = refs[:4]
+    problem, begun = refs[:2]
     paths: dict[str, Any] = {}
     for at, route in enumerate(known):
-        params = schemas[route.operation.params.__name__]
-        result = refs[5 + 2 * at]
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(
-            route, params, refs[4 + 2 * at], result, begun
-        )
-    paths |= _fixed(staged, index, begun)
+        ref, result = refs[len(_OWN) + 2 * at :][:2]
+        params = schemas[ref["$ref"].rpartition("/")[2]]
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, params, ref, result, begun)
+    paths |= _fixed(*refs[1 : len(_OWN)])
     return {
         "openapi": "3.1.0",
         "info": {
@@ -162,13 +135,20 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _fixed(staged: Any, index: Any, begun: Any) -> dict[str, Any]:
+def _fixed(begun: Any, staged: Any, index: Any, claim: Any, claimed: Any) -> dict[str, Any]:
     project, run = _path_parameter("project"), _path_parameter("run")
     name = {"name": "name", "in": "query", "required": True, "schema": {"type": "string", "maxLength": 128}}
     wait = _header("Prefer", "`wait=SECONDS`: answer when it has ended, or by then")
     free = {"content": {"application/json": {"schema": {}}}, "description": "The document"}
     body = {"required": True, "content": {"application/octet-stream": {"schema": {}}}}
     return {
+        "/v1/claim": {
+            "post": {
+                **_page("claim", "Come in as the first owner, once", [], _json("The owner, and a token", claimed)),
+                "requestBody": {"required": True, "content": {"application/json": {"schema": claim}}},
+                "security": [],
+            }
+        },
         "/v1/openapi.json": {"get": _page("openapi", "This document", [], free)},
         "/v1/operations": {
             "get": _page("operations", "Every operation in short", [], _json("Every operation", index)),

@@ -1,4 +1,7 @@
-"""uvicorn's protocol with bounds on the head of a request, which neither it nor its parser has."""
+"""uvicorn's protocol with bounds on what a client may keep it waiting for, which neither it nor its parser has.
+
+A request's head has a size and a time. An answer that nobody takes ends with its connection.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,13 @@ _TOO_LARGE = (
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Closes a connection whose request's head is too large or too slow to come."""
+    """Closes a connection whose head is too large or too slow to come, or whose client does not read."""
 
     limits = Limits()
-    _head_bytes = 0
     _in_head = True
-    _timer: asyncio.TimerHandle | None = None
+    _head_bytes = 0
+    _head_timer: asyncio.TimerHandle | None = None
+    _read_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         """The clock starts with the connection: one that says nothing is closed too."""
@@ -30,13 +34,17 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is left to time."""
-        self._head_is_done()
+        _cancel(self._head_timer)
+        _cancel(self._read_timer)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count what comes before the head is complete."""
+        """Count what comes while a head is awaited. Where it begins after another request, from the next piece on."""
+        if not self._in_head and self.cycle.response_complete and not self.pipeline:
+            self._expect_head()  # the parser skips empty lines, and whoever sends nothing else is timed as well
+        awaited = self._in_head
         super().data_received(data)
-        if self._in_head and not self.transport.is_closing():
+        if awaited and self._in_head and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > self.limits.header_bytes + self.limits.url_bytes:
                 self.transport.write(_TOO_LARGE)
@@ -44,31 +52,44 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A head begins."""
-        self._in_head, self._head_bytes = True, 0
-        self._expect_head()
+        if not self._in_head:
+            self._expect_head()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """A head is complete."""
-        self._in_head = False
-        self._head_is_done()
         super().on_headers_complete()
+        self._in_head = False
+        _cancel(self._head_timer)
+
+    def pause_writing(self) -> None:
+        """The client does not take what was sent. It has a while to do so."""
+        super().pause_writing()
+        self._read_timer = self.loop.call_later(self.limits.unread_s, self._abort)
+
+    def resume_writing(self) -> None:
+        """It has taken it."""
+        _cancel(self._read_timer)
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """The connection is idle. A plain close would wait for a client that has not taken its last answer."""
+        self._abort()
 
     def _expect_head(self) -> None:
-        if self._timer is None:
-            self._timer = self.loop.call_later(self.limits.header_wait_s, self._too_slow)
+        self._in_head, self._head_bytes = True, 0
+        _cancel(self._head_timer)
+        self._head_timer = self.loop.call_later(self.limits.header_wait_s, self._abort)
 
-    def _head_is_done(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _too_slow(self) -> None:
-        self._timer = None
-        if not self.transport.is_closing():
-            self.transport.close()
+    def _abort(self) -> None:
+        self.transport.abort()
 
 
 def bounded(limits: Limits) -> type[asyncio.Protocol]:
     """The protocol with these limits."""
     return type("Bounded", (BoundedProtocol,), {"limits": limits})
+
+
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()

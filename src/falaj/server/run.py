@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import ssl
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import uvicorn
 
-from falaj.core.errors import Unavailable
+from falaj.core.errors import Invalid, Unavailable
 from falaj.server.app import Server
 from falaj.server.backend import Backend
 from falaj.server.logs import Log, take_over
@@ -68,6 +70,7 @@ def prepare(
 ) -> _Uvicorn:
     """A server that is ready to `run()`. Raises: NotSafe, Invalid for settings that cannot be meant."""
     settings.check()
+    tls = _tls(settings.cert, settings.key) if settings.cert and settings.key else None
     server = Server(backend, settings, log)
     take_over(server.log)
     limits = settings.limits
@@ -87,10 +90,21 @@ def prepare(
         limit_concurrency=limits.connections,
         timeout_keep_alive=limits.keep_alive_s,
         timeout_graceful_shutdown=max(1, int(limits.stop_s)),
-        ssl_certfile=settings.cert,
-        ssl_keyfile=settings.key,
+        ssl_context_factory=(lambda _config, _default: tls) if tls else None,
     )
     return _Uvicorn(config, server, on_listening)
+
+
+def _tls(cert: Path, key: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(cert, key, password="")  # without one it would ask on the terminal
+    except (OSError, ValueError) as error:  # an SSLError is an OSError
+        raise Invalid(
+            f"{cert}, {key}: {error}", next_step="give a PEM certificate and its key, without a passphrase"
+        ) from error
+    return context
 
 
 def serve(

@@ -34,18 +34,20 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         depth: nesting of a JSON body.
         header_wait_s: until a request's head must be complete.
         body_wait_s: until a JSON body must be complete; for a staged file, the longest silence.
+        unread_s: that a client may leave an answer untaken.
         request_s: until a query or command must have answered.
         wait_s: the longest that `Prefer: wait=` is honoured.
         threads, waiting: calls at work at once, and calls that may wait for a thread.
         uploads: files being staged at once.
         jobs: jobs at work at once.
-        kept_jobs: ended jobs whose results are kept in memory.
+        kept_jobs, kept_bytes: ended jobs whose results are kept in memory, and the size of those results together.
         streams: open event streams.
         stream_s: until an event stream is ended and the client comes again.
         connections: open connections.
         keep_alive_s: until an idle connection is closed.
         stop_s: for requests and jobs to finish once the server is told to stop.
         by_address, by_principal: rates. Every request counts for its address, an authenticated one for its principal.
+        claims: rate of attempts of one address to use the one-time token.
     """
 
     body_bytes: int = 1 << 20
@@ -55,6 +57,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     header_bytes: int = 32 << 10
     header_wait_s: float = 10
     body_wait_s: float = 20
+    unread_s: float = 60
     request_s: float = 30
     wait_s: float = 60
     threads: int = 8
@@ -62,6 +65,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     uploads: int = 8
     jobs: int = 4
     kept_jobs: int = 256
+    kept_bytes: int = 32 << 20
     streams: int = 64
     stream_s: float = 600
     connections: int = 512
@@ -69,6 +73,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     stop_s: float = 20
     by_address: Rate = Rate(200, 1000)
     by_principal: Rate = Rate(100, 500)
+    claims: Rate = Rate(0.2, 5)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,7 +88,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     host: str = "127.0.0.1"
-    port: int = 7400
+    port: int = 8440
     hosts: tuple[str, ...] = ()
     behind_proxy: bool = False
     proxies: tuple[str, ...] = ("127.0.0.1", "::1")
@@ -105,7 +110,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def check(self) -> None:
         """Raises: NotSafe, Invalid for settings that cannot be meant."""
         if (self.cert is None) != (self.key is None):
-            raise Invalid("TLS needs a certificate and its key", next_step="give both --tls-cert and --tls-key")
+            raise Invalid("TLS needs a certificate and its key", next_step="give both --certfile and --keyfile")
         for file in (self.cert, self.key):
             if file is not None and not file.is_file():
                 raise Invalid(f"{file}: no such file", next_step="give a PEM file that the server may read")
@@ -114,7 +119,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if not (self.tls or self.behind_proxy or is_loopback(self.host)):
             raise NotSafe(
                 f"listening on {self.host} without TLS: tokens would cross the network in the clear",
-                next_step="give --tls-cert and --tls-key, or --behind-proxy where a proxy in front speaks TLS",
+                next_step="give --certfile and --keyfile, or --behind-proxy where a proxy in front speaks TLS",
             )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import inspect as types
@@ -14,7 +14,9 @@ from falaj.core.errors import Invalid
 from falaj.door import MAX_KEY, Operation, Operations
 from falaj.server.errors import MethodNotAllowed
 from falaj.server.limits import check_depth
+from falaj.server.records import Index
 
+P = TypeVar("P", bound=msgspec.Struct)
 _TEXT = (
     types.StrType,
     types.EnumType,
@@ -86,11 +88,10 @@ def query_arguments(route: Route, pairs: Sequence[tuple[str, str]]) -> dict[str,
     return out
 
 
-def body_arguments(route: Route, body: bytes, depth: int) -> msgspec.Struct:
+def body_arguments(params: type[P], body: bytes, depth: int, what: str) -> P:
     """The arguments in a JSON body; an empty body is an empty object. Raises: Invalid."""
-    operation = route.operation
     body = body or b"{}"
-    value = decode(body, operation.params, operation.name)
+    value = decode(body, params, what)
     if body.count(b"[") + body.count(b"{") > depth:  # only a free-form argument can nest that deep
         check_depth(body, msgspec.json.decode(body), depth)
     return value
@@ -102,10 +103,10 @@ def check_method(route: Route, method: str) -> None:
         raise MethodNotAllowed(method, route.method)
 
 
-def check_no_query(route: Route, query: str) -> None:
+def check_no_query(what: str, query: str) -> None:
     """Arguments of a command are in its body; a query string would end in logs. Raises: Invalid."""
     if query:
-        raise Invalid(f"{route.operation.name}: takes no query string", next_step="put the arguments in the JSON body")
+        raise Invalid(f"{what}: takes no query string", next_step="put the arguments in the JSON body")
 
 
 def check_key(key: str) -> None:
@@ -114,9 +115,9 @@ def check_key(key: str) -> None:
         raise Invalid(f"idempotency key: at most {MAX_KEY} printable ASCII characters", next_step="use a random one")
 
 
-def index(known: Mapping[tuple[bool, str], Route]) -> dict[str, Any]:
-    """Every operation with its sort and place: what a client needs to know to call it."""
-    return {"operations": {r.operation.name: [r.operation.sort, r.path] for r in known.values()}}
+def index(known: Mapping[tuple[bool, str], Route]) -> Index:
+    """Every route in short."""
+    return Index(operations={r.operation.name: (r.operation.sort, r.path) for r in known.values()})
 
 
 def wait_of(prefer: str, most: float) -> float | None:

@@ -68,17 +68,24 @@ class Workers:
             self._tasks.put(None)
 
     def _run(self) -> None:
-        while (task := self._tasks.get()) is not None:
-            loop, future, work = task
-            if future.done():  # gave up while it waited for a thread: nothing was begun
-                self._free()
-                continue
-            try:
-                result, error = work(), None
-            except BaseException as raised:  # noqa: BLE001  told to the one who asked
-                result, error = None, raised
+        while self._one(self._tasks.get()):
+            pass
+
+    def _one(self, task: _Task | None) -> bool:
+        # One frame a call: a thread that waits for the next holds nothing of the last, neither body nor token.
+        if task is None:
+            return False
+        loop, future, work = task
+        if future.done():  # gave up while it waited for a thread: nothing was begun
             self._free()
-            _tell(loop, future, result, error)
+            return True
+        try:
+            result, error = work(), None
+        except BaseException as raised:  # noqa: BLE001  told to the one who asked
+            result, error = None, raised
+        self._free()
+        _tell(loop, future, result, error)
+        return True
 
     def _free(self) -> None:
         with self._lock:
