@@ -175,6 +175,17 @@ class RemoteSession:
         connection, response = self._send("GET", path + _query(args), None, {}, repeat=True)
         return self._pieces(connection, response)
 
+    def claim(self, person: str) -> dict[str, Any]:
+        """Come in as the first owner of the server, with its one-time token as this session's token.
+
+        Returns: {"principal", "token"}: the person, and the text of a token of their own.
+        Raises: Unauthenticated where it is not that token; RemoteError "owner_exists".
+        """
+        body = _encoded({"token": self._token, "name": person})
+        headers = {"Content-Type": "application/json"}
+        claimed: dict[str, Any] = self._json("POST", f"{self._base}/v1/claim", body, headers, repeat=False)[1]
+        return claimed
+
     def close(self) -> None:
         """Close the connections that are idle."""
         with self._lock:

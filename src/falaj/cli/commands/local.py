@@ -62,35 +62,61 @@ def _write_new(path: Path, text: str) -> None:
 
 
 def login(options: Given, args: Given) -> Given:
-    """Read a token from the terminal (unseen) or from standard input, try it, and keep it."""
-    url = credentials.server_url(args["server"])
-    if "token_file" in options:
-        token = credentials.read_token(Path(options["token_file"]))
-    else:
-        token = credentials.token_text(_asked_secret(f"token for {url}: "))
-    try:
-        place: Path | None = folder.find(target.start_folder(options))
-    except folder.NoProject:
-        place = None
-    project = (
-        options.get("project") or os.environ.get("FALAJ_PROJECT", "") or (folder.project_of(place) if place else "")
-    )
-    if project:
-        from falaj.client import RemoteSession
+    """Read a token from the terminal (unseen) or from standard input, try it, and keep it.
 
-        session = RemoteSession(url, token, project)
-        try:
-            session.call("asset.list", {"limit": 1})
-        finally:
-            session.close()
+    With `claim`, the token is the server's one-time one: it is used up, and the owner's own token is kept.
+    """
+    url = credentials.server_url(args["server"])
+    token = _asked_token(options, f"{'one-time ' if args.get('claim') else ''}token for {url}: ")
+    place = _place(options)
+    project = _project(options, place)
+    owner = ""
+    if args.get("claim"):
+        owner, token = _claimed(url, token, args["claim"])
+    elif project:
+        _try(url, token, project)
     file = credentials.save(url, token, folder=place, project=project)
     return {
         "url": url,
         "file": str(file),
         "folder": str(place) if place else "",
         "project": project,
-        "tried": bool(project),
+        "tried": bool(project or owner),
+        "owner": owner,
     }
+
+
+def _place(options: Given) -> Path | None:
+    try:
+        return folder.find(target.start_folder(options))
+    except folder.NoProject:
+        return None
+
+
+def _project(options: Given, place: Path | None) -> str:
+    asked: str = options.get("project") or os.environ.get("FALAJ_PROJECT", "")
+    return asked or (folder.project_of(place) if place else "")
+
+
+def _asked_token(options: Given, question: str) -> str:
+    if "token_file" in options:
+        return credentials.read_token(target.below(options, options["token_file"]))
+    return credentials.token_text(_asked_secret(question))
+
+
+def _try(url: str, token: str, project: str) -> None:
+    from falaj.client import RemoteSession
+
+    with RemoteSession(url, token, project) as session:
+        session.call("asset.list", {"limit": 1})
+
+
+def _claimed(url: str, one_time: str, person: str) -> tuple[str, str]:
+    from falaj.client import RemoteSession
+
+    with RemoteSession(url, one_time, "") as session:
+        found = session.claim(person)
+    return str(found["principal"]["name"]), credentials.token_text(str(found["token"]))
 
 
 def _asked_secret(question: str) -> str:
@@ -109,26 +135,21 @@ def logout(options: Given, args: Given) -> Given:
 
 def server(options: Given, args: Given) -> None:
     """Serve until a signal ends it."""
-    from falaj.platform import Platform
-    from falaj.server.run import serve
     from falaj.server.settings import Settings
+    from falaj.server.start import run
 
-    place = folder.find(target.start_folder(options))
     plain = Settings()
-    settings = Settings(
+    files = {name: str(target.below(options, args[name])) for name in ("tls_cert", "tls_key") if name in args}
+    run(
+        folder.find(target.start_folder(options)),
         host=args.get("host", plain.host),
         port=args.get("port", plain.port),
-        hosts=tuple(args.get("allow_host", ())),
+        database=args.get("database", ""),
+        certfile=files.get("tls_cert", ""),
+        keyfile=files.get("tls_key", ""),
+        allowed_hosts=tuple(args.get("allow_host", ())),
         behind_proxy=args.get("behind_proxy", False),
-        cert=target.below(options, args["tls_cert"]) if "tls_cert" in args else None,
-        key=target.below(options, args["tls_key"]) if "tls_key" in args else None,
     )
-    settings.check()
-    platform = Platform.open(place, server=True, database=args.get("database", ""))
-    try:
-        serve(platform, settings)
-    finally:
-        platform.close()
 
 
 def completion(options: Given, args: Given) -> Given:

@@ -18,7 +18,8 @@ def told_init(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
 
 def told_login(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
     """A saved login."""
-    lines = [f"token for {safe(result['url'])} kept in {safe(result['file'])}"]
+    lines = [f"{safe(result['owner'])} owns {safe(result['url'])} now"] if result.get("owner") else []
+    lines.append(f"token for {safe(result['url'])} kept in {safe(result['file'])}")
     if result.get("folder"):
         lines.append(f"commands in {safe(result['folder'])} go to it, project {safe(result['project'])}")
     return lines
