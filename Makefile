@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml requirements/dev.txt requirements/flights.txt
 	@touch $@
 
 demo: setup ## the real flights: add, refuse, judge, promote, roll back, prove
-	@bash examples/flights/demo.sh
+	@$(BIN)/python examples/flights/demo.py build/flights
 
 check: setup ## format, lint, strict types, import contracts, the tree
 	@$(BIN)/ruff format --quiet --check --output-format concise .

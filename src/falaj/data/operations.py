@@ -143,13 +143,15 @@ def _judge(
         scratch = Path(folder)
         older = ctx.ground.contents.checkout(base, scratch / "base", kept) if base and kept else []
         (scratch / "spill").mkdir()
-        report = checks.judge_files(
-            contract,
-            [*older, *staged.values()],
-            "csv" if form == "csv" else "parquet",
-            scratch=scratch / "spill",
-            now=datetime.now(UTC),
-        )
+        written: Literal["csv", "parquet"] = "csv" if form == "csv" else "parquet"
+
+        def judged(rules: Contract, paths: list[Path]) -> Report:
+            return checks.judge_files(rules, paths, written, scratch=scratch / "spill", now=datetime.now(UTC))
+
+        # What joins much good data must be good by itself: shares of the whole would hide it.
+        report = judged(contract.of_part, list(staged.values())) if older else None
+        if report is None or report.passed:
+            report = judged(contract, [*older, *staged.values()])
     return Judged(asset, version, report, contract)
 
 

@@ -164,6 +164,11 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
         """Digest of the rules as Falaj reads them: equal for two documents that differ in words only."""
         return sha256(canonical((self.table, self.columns, self.rules, self.null_markers, self.extra_columns)))
 
+    @property
+    def of_part(self) -> Contract:
+        """The contract as it judges files that join others: without the rules on the size and age of the whole."""
+        return msgspec.structs.replace(self, rules=tuple(r for r in self.rules if r.kind not in ("rows", "freshness")))
+
     def column(self, name: str) -> Column:
         """A declared column; a rule never names another."""
         return next(c for c in self.columns if c.name == name)
