@@ -10,8 +10,7 @@ Names are loaded when they are first used: `import falaj` costs nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # type checkers know the name; `typing` itself costs as much as starting Python
 if TYPE_CHECKING:
     from falaj.api import DataVersion as DataVersion
     from falaj.api import Model as Model

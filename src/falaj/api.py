@@ -15,18 +15,23 @@ are plain values, as `--json` shows them. Errors are `FalajError`, with `code`, 
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from falaj import capture, credentials
 from falaj import folder as folders
-from falaj.core.errors import FalajError, Invalid, Unauthenticated
+from falaj import session as sessions
+from falaj.core.errors import FalajError, Invalid, MissingPart, Unauthenticated
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from falaj.platform import Platform
     from falaj.session import Progress, Session
 
@@ -126,7 +131,7 @@ class Project:
 
         Raises: ContractRefused, with the failed rules in `facts`; what was refused does not become `ref`.
         """
-        files = [self._staged(path) for path in _listed(paths)]
+        files = sessions.staged(self.session, [Path(path) for path in _listed(paths)], progress)
         done = self.call("data.add", dataset=dataset, files=files, ref=ref, mode=mode, progress=progress)
         return self.data(f"{dataset}:{done['version']}")
 
@@ -169,15 +174,10 @@ class Project:
             inputs: versions of data it was trained on.
             label: what it predicts, as an SQL expression over the data.
         """
-        args: dict[str, Any] = {"model": model, "files": [self._staged(path)], "inputs": list(inputs), **more}
-        if label:
-            args["label"] = label
-        if run is not None:
-            args["run"] = run.id
-        return ModelVersion(
-            self,
-            _shown(self.call("asset.show", thing=f"model/{model}:{self.call('model.register', **args)['version']}")),
-        )
+        files = sessions.staged(self.session, [Path(path)])
+        args = _given(label=label, run=run.id if run else "", **more)
+        done = self.call("model.register", model=model, files=files, inputs=list(inputs), **args)
+        return self.model(model)[int(done["version"])]
 
     def model(self, name: str) -> Model:
         """A model by its name; nothing is asked of the store yet."""
@@ -186,6 +186,21 @@ class Project:
     def promote(self, ref: str, version: int, *, reason: str = "", expect: int | None = None) -> dict[str, Any]:
         """Move a ref to a version when its gate allows it. Raises: GateRefused, with the findings in `facts`."""
         return dict(self.call("ref.promote", thing=ref, version=version, **_given(reason=reason, expect=expect)))
+
+    def propose(self, ref: str, version: int, *, reason: str = "") -> dict[str, Any]:
+        """Ask that a ref moves to a version, and have it judged; another person approves. Raises: GateRefused."""
+        return dict(self.call("ref.propose", thing=ref, version=version, **_given(reason=reason)))
+
+    def proposals(self, state: str = "open") -> list[dict[str, Any]]:
+        """Proposals, newest first, and what each waits for. `state`: open, moved or withdrawn."""
+        return list(self.call("proposal.list", state=state))
+
+    def approve(self, proposal: str, *, reason: str = "") -> dict[str, Any]:
+        """Say yes to another person's proposal; its ref moves when nothing is missing any more.
+
+        Raises: Forbidden ("same_person") for one's own.
+        """
+        return dict(self.call("ref.approve", proposal=proposal, **_given(reason=reason)))
 
     def rollback(self, ref: str, version: int | None = None, *, reason: str = "") -> dict[str, Any]:
         """Move a ref back to a version that held it before (default: the one before)."""
@@ -199,16 +214,6 @@ class Project:
     def lineage(self, thing: str, *, direction: str = "up", depth: int = 12) -> list[dict[str, Any]]:
         """What a version came from ("up") or led to ("down"); the version itself first."""
         return list(self.call("asset.lineage", thing=thing, direction=direction, depth=depth)["nodes"])
-
-    def _staged(self, path: str | os.PathLike[str]) -> dict[str, str]:
-        file = Path(path)
-        if not file.is_file():
-            raise Invalid(f"{file}: no such file", next_step="give a file that you may read")
-        try:
-            one = self.session.stage(file)
-        except OSError as error:
-            raise Invalid(f"{file}: {error.strerror or error}", next_step="give a file that you may read") from error
-        return {"staged": one["staged"], "name": one["name"]}
 
 
 @dataclass(frozen=True, repr=False)
@@ -244,11 +249,20 @@ class AssetVersion:
         return dict(self.facts["payload"])
 
     def __repr__(self) -> str:
-        return f"<falaj {self.address}>"
+        return f"<falaj {self.address} {self.facts['state']}>"
+
+    def _repr_html_(self) -> str:
+        shown = {"version": self.address, **{k: self.facts[k] for k in _SHOWN if self.facts.get(k)}}
+        shown |= {k: v for k, v in self.payload.items() if isinstance(v, str | int | float)}
+        rows = (f"<tr><th>{escape(k)}</th><td>{escape(str(v))}</td></tr>" for k, v in shown.items())
+        return f"<table>{''.join(rows)}</table>"
 
     def lineage(self, **more: Any) -> list[dict[str, Any]]:
         """As `Project.lineage`."""
         return self.project.lineage(self.address, **more)
+
+
+_SHOWN = ("state", "refs", "by", "created_at", "size_bytes", "digest")
 
 
 class ModelVersion(AssetVersion):
@@ -267,6 +281,29 @@ class DataVersion(AssetVersion):
         """Number of rows; None for a dataset of plain files."""
         rows = self.payload.get("rows")
         return None if rows is None else int(rows)
+
+    def files(self, folder: str | os.PathLike[str], *, only: Iterable[str] = ()) -> list[Path]:
+        """Write its files below a folder; each reading is an entry.
+
+        Args:
+            only: paths inside the version (default: all).
+        Raises: FileThere for a file that would be written over; NotFound for a path that it does not have.
+        """
+        found = sessions.fetch(self.project.session, self.address, Path(folder), list(only))
+        return [Path(folder, file["path"]) for file in found["files"]]
+
+    def table(self) -> pa.Table:
+        """All its rows, typed as its contract reads them; without a contract, as the files themselves say.
+
+        Raises: Invalid for a dataset of plain files; MissingPart without `falaj[local]`.
+        """
+        contract = self.payload.get("contract")
+        document = None
+        if contract:
+            document = self.project.call("asset.show", thing=contract)["shown"]["payload"]["document"]
+        with tempfile.TemporaryDirectory(prefix="falaj-") as folder:
+            paths = self.files(Path(folder, "files"))
+            return read_table(paths, str(self.payload["format"]), self.name, document)
 
 
 @dataclass(frozen=True)
@@ -330,6 +367,39 @@ class Run:
         self.project.call(
             "run.finish", run=self.id, state=state, params=self._params, metrics=self._metrics, error=error
         )
+
+
+def read_table(paths: list[Path], form: str, name: str, document: Mapping[str, Any] | None) -> pa.Table:
+    """CSV or Parquet files as one table.
+
+    Args:
+        document: the contract's document, by which their cells are read; None reads what the files say themselves.
+    Raises: Invalid, MissingPart.
+    """
+    if form not in ("csv", "parquet"):
+        raise Invalid(f"{name}: plain files are no table", next_step="use files(folder)")
+    try:
+        import pyarrow as pa
+        from pyarrow import csv, parquet
+    except ImportError as error:
+        raise MissingPart("PyArrow is not installed", next_step="pip install 'falaj[local]'") from error
+    if document is None:
+        read = csv.read_csv if form == "csv" else parquet.read_table
+        try:
+            return pa.concat_tables([read(path) for path in paths], promote_options="permissive")
+        except pa.ArrowException as error:
+            raise Invalid(f"{name}: {error}", next_step="a contract says how its cells are read") from error
+    from falaj.data import tables
+    from falaj.data.contract import from_data
+
+    contract = from_data(dict(document), name=name)
+    with tempfile.TemporaryDirectory(prefix="falaj-") as scratch:
+        con = tables.connect(paths, scratch=Path(scratch))
+        try:
+            opened = tables.open_table(con, paths, "csv" if form == "csv" else "parquet", contract)
+            return con.table(opened.relation).to_arrow_table()
+        finally:
+            con.close()
 
 
 def _listed(paths: Paths) -> list[str | os.PathLike[str]]:

@@ -143,8 +143,8 @@ def _write(known: dict[str, Any]) -> Path:
     lines = []
     for group, entries in known.items():
         for name, fields in entries.items():
-            lines.append(f"[{group}.{_quoted(name)}]")
-            lines += [f"{key} = {_quoted(value)}" for key, value in fields.items()]
+            lines.append(f"[{group}.{quoted(name)}]")
+            lines += [f"{key} = {quoted(value)}" for key, value in fields.items()]
     handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=".credentials-")  # born with mode 0600
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
@@ -158,8 +158,9 @@ def _write(known: dict[str, Any]) -> Path:
     return file
 
 
-def _quoted(text: str) -> str:
-    import json  # a JSON string in ASCII, with DEL escaped too, is a TOML basic string
+def quoted(text: str) -> str:
+    """Text as a TOML basic string: a JSON string with DEL escaped too."""
+    import json
 
     plain = json.dumps(text.encode("utf-8", "replace").decode("utf-8"), ensure_ascii=False)
     return plain.replace("\x7f", "\\u007f")

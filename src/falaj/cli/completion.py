@@ -66,6 +66,8 @@ def _possible(words: list[str], current: str) -> Iterable[str]:
     before = words[-1] if words else ""
     if before in _FLAGS and _FLAGS[before].type != "switch":
         return ()
+    if not rest:
+        return _next_words(rest, current)
     try:
         command, used = find(rest)
     except (UsageError, Help):  # the words are not complete yet
@@ -74,14 +76,16 @@ def _possible(words: list[str], current: str) -> Iterable[str]:
 
 
 def _without_options(words: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """The global options, wherever they stand, and the other words."""
     options: dict[str, Any] = {}
-    at = 0
-    while at < len(words) and words[at] in _FLAGS:
-        arg = _FLAGS[words[at]]
-        if arg.type != "switch" and at + 1 < len(words):
-            options[arg.dest] = words[at + 1]
-        at += 1 if arg.type == "switch" else 2
-    return options, words[at:]
+    rest = []
+    following = iter(words)
+    for word in following:
+        if word not in _FLAGS:
+            rest.append(word)
+        elif _FLAGS[word].type != "switch":
+            options[_FLAGS[word].dest] = next(following, "")
+    return options, rest
 
 
 def _next_words(words: list[str], current: str) -> list[str]:
@@ -93,23 +97,23 @@ def _next_words(words: list[str], current: str) -> list[str]:
 
 def _of_command(command: Command, rest: list[str], current: str, options: dict[str, Any]) -> Iterable[str]:
     flags = {flag: arg for arg in command.args for flag in arg.flag.split("/") if flag}
+    valued = {flag for flag, arg in flags.items() if arg.type not in ("switch", "off")}
     if current.startswith("-"):
         return [*flags, *_FLAGS]
-    if rest and rest[-1] in flags and flags[rest[-1]].type not in ("switch", "off"):
+    if rest and rest[-1] in valued:
         return _values(flags[rest[-1]], current, options)
-    given = [w for i, w in enumerate(rest) if not w.startswith("-") and (i == 0 or not rest[i - 1].startswith("-"))]
+    given = [w for i, w in enumerate(rest) if w not in flags and (i == 0 or rest[i - 1] not in valued)]
     positional = [arg for arg in command.args if not arg.flag]
-    if not positional:
+    if not positional or (len(given) >= len(positional) and positional[-1].type != "many"):
         return ()
-    at = min(len(given), len(positional) - 1)
-    if len(given) >= len(positional) and positional[-1].type != "many":
-        return ()
-    return _values(positional[at], current, options)
+    return _values(positional[min(len(given), len(positional) - 1)], current, options)
 
 
 def _values(arg: Arg, current: str, options: dict[str, Any]) -> Iterable[str]:
     if arg.choices:
         return arg.choices
+    if arg.complete == "operation":
+        return {command.operation for command in COMMANDS if command.operation}
     if arg.complete in ("thing", "kind"):
         with suppress(FalajError, OSError):
             return _names(arg.complete, current, options)

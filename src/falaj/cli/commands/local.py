@@ -23,7 +23,7 @@ def init(options: Given, args: Given) -> Given:
     from falaj.platform import Platform
 
     place = Path(os.path.abspath(options.get("folder", ".")))
-    region = args.get("region", "")
+    region, database = args.get("region", ""), args.get("database", "")
     if region and not _REGION.fullmatch(region):
         raise Invalid(
             f"region {region[:20]!r}: country, or country and part, is expected", next_step="for example AE-DU"
@@ -36,24 +36,36 @@ def init(options: Given, args: Given) -> Given:
     if there and region:
         raise Invalid(f"{place / folder.FILE} is there already", next_step="write the region into it")
     project = name(known or asked or _WORD.sub("-", place.name).strip("-._+"), "project")
-    place.mkdir(parents=True, exist_ok=True)
-    if not there:
-        _write_new(place / folder.FILE, project_file(project, region))
+    written = "" if there or _has_secret(database) else database
     try:
-        Platform.create(place, project, database=args.get("database", "")).close()
+        place.mkdir(parents=True, exist_ok=True)
+        if not there:
+            _write_new(place / folder.FILE, project_file(project, region, written))
+    except OSError as error:
+        raise Invalid(f"{place}: {error.strerror}", next_step="choose a folder that you may write to") from error
+    try:
+        Platform.create(place, project, database=database).close()
     except BaseException:
         if not there:
             (place / folder.FILE).unlink(missing_ok=True)
         raise
-    return {"project": project, "folder": str(place), "wrote": not there}
+    return {"project": project, "folder": str(place), "wrote": not there, "set_database": database != written}
 
 
-def project_file(project: str, region: str) -> str:
+def project_file(project: str, region: str, database: str = "") -> str:
     """The text of a new `falaj.toml`. A quoted name needs no escapes: a name holds no quotes or controls."""
-    lines = [f'project = "{project}"', "", "[locations.main]", 'url = "file:objects"']
+    lines = [f'project = "{project}"']
+    if database:
+        lines.append(f"database = {credentials.quoted(database)}")
+    lines += ["", "[locations.main]", 'url = "file:objects"']
     if region:
         lines += [f'region = "{region}"', "", "[residency]", f'allow = ["{region[:2]}"]']
     return "\n".join(lines) + "\n"
+
+
+def _has_secret(address: str) -> bool:
+    """Whether an address of a database holds a password, which has no place in a file that Git keeps."""
+    return bool(re.search(r"://[^/@\s]*:[^/@\s]+@|password", address, re.IGNORECASE))
 
 
 def _write_new(path: Path, text: str) -> None:

@@ -13,6 +13,8 @@ def told_init(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
     """A new project."""
     wrote = "falaj.toml written" if result["wrote"] else "falaj.toml was there"
     lines = [joined(f"project {safe(result['project'])} in {safe(result['folder'])}", wrote)]
+    if result.get("set_database"):
+        lines.append("its database is not in falaj.toml: give it as FALAJ_DATABASE to every command")
     return [*lines, "next   falaj apply, then falaj data add"]
 
 
