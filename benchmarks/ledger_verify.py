@@ -32,7 +32,7 @@ from falaj.store.ledger.export import inclusion_proof
 from falaj.store.ledger.fold import EntryRow, Fold
 from falaj.store.ledger.log import SqlNodes
 from falaj.store.ledger.merkle import Frontier, Node, consistency, leaf_hash
-from falaj.store.ledger.verify import verify
+from falaj.store.ledger.verify import DetailRow, verify
 from falaj.store.metadata import open_database
 from falaj.store.metadata.open import migrate
 from falaj.store.metadata.queries import queries
@@ -115,6 +115,9 @@ class Store:
 
     def states(self) -> Iterable[tuple[str, str, str]]:
         return self._connection.execute("SELECT tbl, key, digest FROM made_state ORDER BY tbl, key")
+
+    def details(self) -> Iterable[DetailRow]:
+        return self._connection.execute(SQL["details"])
 
 
 def _measured(path: str) -> dict[str, object]:

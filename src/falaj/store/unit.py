@@ -14,9 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
-from blake3 import blake3
 
-from falaj.core.digests import b3k
 from falaj.core.encoding import canonical, moment
 from falaj.core.entries import Change, Entry, What
 from falaj.core.errors import FalajError
@@ -24,7 +22,7 @@ from falaj.core.ids import new_id
 from falaj.store.ledger.log import Log
 from falaj.store.ledger.merkle import Frontier
 from falaj.store.metadata import Database, Transaction
-from falaj.store.metadata.digests import row_digest
+from falaj.store.metadata.digests import commitment, row_digest
 from falaj.store.metadata.tables import Table
 
 R = TypeVar("R", bound=msgspec.Struct)
@@ -93,10 +91,10 @@ class Unit:
             detail: words for people (names, reasons, refused values); kept in the erasable side table, only
                 committed to by the entry.
         """
-        commitment = None
+        committed = None
         if detail:
             salt, body = os.urandom(32), canonical(detail)
-            commitment = b3k(blake3(body, key=salt).digest())
+            committed = commitment(salt, body)
             self._details.append((self.entry_id, salt, body))
         entry = Entry(
             id=self.entry_id,
@@ -108,7 +106,7 @@ class Unit:
             project=self.project if project is None else project,
             on=tuple(on),
             changes=tuple(Change(t, k, d) for (t, k), d in self._changes.items()),
-            detail=commitment,
+            detail=committed,
             cause=cause,
         )
         self.said.append(entry)

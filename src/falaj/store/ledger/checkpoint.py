@@ -10,6 +10,7 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64decode, b64encode
+from collections.abc import Iterable
 from hashlib import sha256
 
 import msgspec
@@ -125,6 +126,17 @@ class Signer(Verifier):
         """A signed note over a text that ends in a newline."""
         line = _text(self.key_id + self._private.sign(text.encode()))
         return f"{text}\n\u2014 {self.name} {line}\n"
+
+
+def open_note(note: str, verifiers: Iterable[Verifier]) -> Checkpoint:
+    """The checkpoint in a note that one of these keys has signed. Raises: CheckpointInvalid."""
+    failure = CheckpointInvalid("checkpoint: no key was given to check it by", next_step="give falaj.vkey")
+    for verifier in verifiers:
+        try:
+            return verifier.open(note)
+        except CheckpointInvalid as error:
+            failure = error
+    raise failure
 
 
 def sign_checkpoint(signer: Signer, size: int, root: bytes) -> str:

@@ -21,6 +21,8 @@ Sort = Literal[
     "state_changed",
     "state_deleted",
     "state_unexplained",
+    "detail_changed",
+    "detail_unexplained",
 ]
 
 NEXT_STEP: dict[Sort, str] = {
@@ -38,6 +40,8 @@ NEXT_STEP: dict[Sort, str] = {
     "state_changed": "set the row back to what its last entry says, through the door or from a backup",
     "state_deleted": "restore the row from a backup; to delete it, use the door",
     "state_unexplained": "remove the row, or do the change again through the door",
+    "detail_changed": "the entry stands, the words beside it do not: restore their row from a backup, or remove it",
+    "detail_unexplained": "no entry commits to these words: remove their row",
 }
 
 
@@ -80,3 +84,8 @@ def checkpoint_problem(sort: Sort, key: str, leaf: int | None, message: str) -> 
 def state_problem(sort: Sort, table: str, key: str, message: str) -> Problem:
     """A problem of a governed row."""
     return Problem(sort=sort, table=table, key=key, leaf=None, message=message, next_step=NEXT_STEP[sort])
+
+
+def detail_problem(sort: Sort, entry: str, leaf: int | None, message: str) -> Problem:
+    """A problem of the words beside an entry."""
+    return Problem(sort=sort, table="ledger_detail", key=entry, leaf=leaf, message=message, next_step=NEXT_STEP[sort])

@@ -1,19 +1,25 @@
-"""One snapshot of a store as verification reads it: the SQL adapter of the `verify.Source` port."""
+"""One snapshot of a store as verification reads it: the SQL adapter of the `verify.Source` port.
+
+Whatever a changed database holds is passed on, to be named; nothing here stops at it.
+"""
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from falaj.store.ledger.fold import EntryRow
+from falaj.store.ledger.fold import UNREADABLE, EntryRow
 from falaj.store.ledger.merkle import Node
-from falaj.store.ledger.verify import StateRow
+from falaj.store.ledger.verify import DetailRow, StateRow
 from falaj.store.metadata import Transaction
 from falaj.store.metadata.digests import row_digest
 from falaj.store.metadata.queries import queries
 from falaj.store.metadata.tables import Table
 
 SQL = queries("ledger")
+NO_STATE = ""
+"""The digest of a row that cannot be read as what its table holds: no entry can say it."""
 
 
 class SqlSource:
@@ -33,7 +39,7 @@ class SqlSource:
 
     def pending(self) -> Iterable[bytes]:
         """The bodies of entries without a number."""
-        return (bytes(row[0]) for row in self._tx.stream(SQL["pending_bodies"]))
+        return (row[0] for row in self._tx.stream(SQL["pending_bodies"]))
 
     def nodes(self) -> Iterable[Node]:
         """Every stored node."""
@@ -46,5 +52,23 @@ class SqlSource:
     def states(self) -> Iterator[StateRow]:
         """Every governed row's digest."""
         for table in self._tables:
-            for row in table.scan(self._tx):
-                yield table.name, table.key_of(row), row_digest(table.name, row, self._key)
+            yield from self._states_of(table)
+
+    def details(self) -> Iterable[DetailRow]:
+        """The words beside the entries."""
+        return self._tx.stream(SQL["details"])
+
+    def _states_of(self, table: Table[Any]) -> Iterator[StateRow]:
+        name, columns = table.name, table.columns
+        keys = [columns.index(column) for column in table.key]
+        hints = typing.get_type_hints(table.record)
+        raw = [at for at, column in enumerate(columns) if hints[column] is bytes]
+        for row in self._tx.stream(table.select_sql):
+            try:
+                digest = row_digest(name, table.parse(row), self._key)
+            except UNREADABLE:
+                digest = NO_STATE
+            # Text that spells out bytes would give the same canonical form as the bytes themselves.
+            if any(not isinstance(row[at], bytes) for at in raw):
+                digest = NO_STATE
+            yield name, "/".join(str(row[at]) for at in keys), digest

@@ -4,7 +4,8 @@ What each comparison can show:
   - entries against stored nodes: an entry edited, removed, swapped or added by someone who forgot the nodes;
   - both against checkpoints: the same by someone who rewrote the nodes, unless he holds the signing key;
   - against checkpoints kept elsewhere: a cut tail, an older database, a ledger rewritten whole and signed anew;
-  - rows against entries: a row changed, deleted or put in behind the door.
+  - rows against entries: a row changed, deleted or put in behind the door;
+  - words against the entries that commit to them: words changed; words that are gone were erased, which is lawful.
 Pure: all comes through the `Source` port and is read once, in order; only to name the last entry of a wrong row
 are the entries read again.
 """
@@ -13,20 +14,26 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from itertools import islice
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
-from falaj.store.ledger.checkpoint import Checkpoint, Verifier
+from falaj.store.ledger.checkpoint import Checkpoint, Verifier, open_note
 from falaj.store.ledger.errors import CheckpointInvalid
 from falaj.store.ledger.fold import UNREADABLE, EntryRow, Fold, decode_entry
 from falaj.store.ledger.merkle import Node
-from falaj.store.ledger.problems import Problem, checkpoint_problem, state_problem
+from falaj.store.ledger.problems import Problem, checkpoint_problem, detail_problem, state_problem
 from falaj.store.ledger.tree_check import compare_nodes
+from falaj.store.metadata.digests import commitment
 
+T = TypeVar("T")
 StateRow = tuple[str, str, str]
+# entry, salt, body of the words; leaf and body of the entry, None where there is none
+DetailRow = tuple[str, bytes, bytes, int | None, bytes | None]
 _MISSING = object()
-MOST_STATE_PROBLEMS = 10_000
+SALT_BYTES = 32
+MOST_PROBLEMS = 10_000
 
 
 class Source(Protocol):
@@ -52,6 +59,10 @@ class Source(Protocol):
         """table, key and digest of every governed row, each table's rows together."""
         ...
 
+    def details(self) -> Iterable[DetailRow]:
+        """The words beside the entries, each with its entry."""
+        ...
+
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What verification found.
@@ -62,6 +73,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         checkpoints: stored checkpoints that hold; kept: those from elsewhere that hold.
         signed: the largest size that a checkpoint which holds covers; entries after it rest on the nodes alone.
         states: governed rows compared.
+        details: entries whose words are still kept.
         unlisted: problems beyond those listed.
     """
 
@@ -72,6 +84,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     kept: int
     signed: int
     states: int
+    details: int
     problems: tuple[Problem, ...]
     unlisted: int = 0
 
@@ -102,15 +115,11 @@ def verify(source: Source, verifiers: Sequence[Verifier], kept: Iterable[str] = 
     problems += check_checkpoints(fold, ((None, note) for note in kept), verifiers, outside)
     signed = max(stored.proven, outside.proven)
     problems += compare_nodes(fold, source.nodes(), signed)
-    states = _Counted(source.states())
-    wrong: list[Problem] = []
-    unlisted = fold.unlisted
-    for problem in compare_states(fold, states):
-        if len(wrong) < MOST_STATE_PROBLEMS:
-            wrong.append(problem)
-        else:
-            unlisted += 1
+    states, details = _Counted(source.states()), _Counted(source.details())
+    wrong, more = _listed(compare_states(fold, states))
     problems += with_leaves(wrong, source.entries()) if wrong else ()
+    changed, more_changed = _listed(compare_details(details))
+    problems += changed
     return Report(
         entries=fold.entries,
         pending=fold.waiting,
@@ -119,8 +128,9 @@ def verify(source: Source, verifiers: Sequence[Verifier], kept: Iterable[str] = 
         kept=outside.holding,
         signed=signed,
         states=states.count,
+        details=details.count,
         problems=tuple(problems),
-        unlisted=unlisted,
+        unlisted=fold.unlisted + more + more_changed,
     )
 
 
@@ -137,7 +147,7 @@ def check_checkpoints(
     differing: list[Checkpoint] = []
     for size, note in notes:
         try:
-            checkpoint = _open(note, verifiers)
+            checkpoint = open_note(note, verifiers)
         except CheckpointInvalid as error:
             yield checkpoint_problem("checkpoint_invalid", "kept" if size is None else str(size), None, error.message)
             continue
@@ -192,6 +202,20 @@ def compare_states(fold: Fold, rows: Iterable[StateRow]) -> Iterator[Problem]:
             yield _gone(table, key)
 
 
+def compare_details(rows: Iterable[DetailRow]) -> Iterator[Problem]:
+    """Compare the words that are kept with what their entries commit to."""
+    for entry, salt, words, leaf, body in rows:
+        try:
+            said = decode_entry(body).detail if body is not None else None
+        except UNREADABLE:
+            continue  # named already: the entry itself cannot be read
+        if said is None:
+            yield detail_problem("detail_unexplained", entry, leaf, f"no entry commits to the words kept as {entry}")
+        elif not _is_committed(said, salt, words):
+            message = f"the words beside entry {entry if leaf is None else leaf} are not those that were written"
+            yield detail_problem("detail_changed", entry, leaf, message)
+
+
 def with_leaves(problems: Sequence[Problem], entries: Iterable[EntryRow]) -> list[Problem]:
     """The same problems, each with the number of the last entry that speaks of its row."""
     wanted: dict[tuple[str, str], int | None] = {(p.table, p.key): None for p in problems}
@@ -205,6 +229,17 @@ def with_leaves(problems: Sequence[Problem], entries: Iterable[EntryRow]) -> lis
             if change.table in tables and (change.table, change.key) in wanted:
                 wanted[change.table, change.key] = leaf
     return [msgspec.structs.replace(p, leaf=wanted[p.table, p.key]) for p in problems]
+
+
+def _listed(problems: Iterator[Problem]) -> tuple[list[Problem], int]:
+    """The first of them, and how many there are beyond."""
+    return list(islice(problems, MOST_PROBLEMS)), sum(1 for _ in problems)
+
+
+def _is_committed(said: str, salt: object, words: object) -> bool:
+    if not isinstance(salt, bytes) or not isinstance(words, bytes) or len(salt) != SALT_BYTES:
+        return False
+    return commitment(salt, words) == said
 
 
 def _changed(table: str, key: str, was: object, waits: bool) -> Problem:
@@ -222,24 +257,14 @@ def _gone(table: str, key: str) -> Problem:
     return state_problem("state_deleted", table, key, f"{table} {key} is gone, and no entry deleted it")
 
 
-def _open(note: str, verifiers: Sequence[Verifier]) -> Checkpoint:
-    failure = CheckpointInvalid("no verifier key was given", next_step="give falaj.vkey")
-    for verifier in verifiers:
-        try:
-            return verifier.open(note)
-        except CheckpointInvalid as error:
-            failure = error
-    raise failure
-
-
-class _Counted:
+class _Counted(Generic[T]):
     """Rows, counted as they are read."""
 
-    def __init__(self, rows: Iterable[StateRow]) -> None:
+    def __init__(self, rows: Iterable[T]) -> None:
         self._rows = rows
         self.count = 0
 
-    def __iter__(self) -> Iterator[StateRow]:
+    def __iter__(self) -> Iterator[T]:
         for row in self._rows:
             self.count += 1
             yield row

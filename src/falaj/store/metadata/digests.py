@@ -1,4 +1,4 @@
-"""The digest of a governed row's state, as entries carry it and verification compares it."""
+"""What entries commit to, as those who write make it and those who verify compare it."""
 
 from __future__ import annotations
 
@@ -16,3 +16,13 @@ def row_digest(table: str, row: msgspec.Struct, key: bytes) -> str:
         key: the store's 32-byte commitment key: without it nobody can confirm a guess of the row.
     """
     return b3k(blake3(table.encode() + b"\0" + canonical(row), key=key).digest())
+
+
+def commitment(salt: bytes, body: bytes) -> str:
+    """The commitment to the words beside an entry.
+
+    Args:
+        salt: 32 random bytes kept with the words: once both are erased, nobody can confirm a guess of them.
+    Raises: ValueError for a salt of another length.
+    """
+    return b3k(blake3(body, key=salt).digest())

@@ -41,7 +41,8 @@ class Table(Generic[R]):
         rest = [c for c in self.columns if c not in key]
         update = ", ".join(f"{c} = excluded.{c}" for c in rest)
         self.insert_sql = f"INSERT INTO {name} ({columns}) VALUES ({values})"  # noqa: S608  names of this module
-        self.upsert_sql = f"{self.insert_sql} ON CONFLICT ({', '.join(key)}) DO UPDATE SET {update}"
+        replace = f"DO UPDATE SET {update}" if update else "DO NOTHING"
+        self.upsert_sql = f"{self.insert_sql} ON CONFLICT ({', '.join(key)}) {replace}"
         self.select_sql = f"SELECT {columns} FROM {name}"  # noqa: S608
         self.get_sql = f"{self.select_sql} WHERE {where}"
         self.delete_sql = f"DELETE FROM {name} WHERE {where}"  # noqa: S608

@@ -13,8 +13,8 @@ SELECT leaf FROM ledger_entry WHERE leaf IS NOT NULL ORDER BY leaf DESC LIMIT 1;
 -- name: leaf_of          the leaf number of an entry
 SELECT leaf FROM ledger_entry WHERE id = :id;
 
--- name: pending          committed and not yet numbered, oldest first (PostgreSQL)
-SELECT id, body FROM ledger_entry WHERE leaf IS NULL ORDER BY id LIMIT :limit;
+-- name: pending          committed and not yet numbered, in the order of arrival (PostgreSQL)
+SELECT id, body FROM ledger_entry WHERE leaf IS NULL ORDER BY arrived LIMIT :limit;
 
 -- name: number           give a batch its leaf numbers (PostgreSQL)
 UPDATE ledger_entry SET leaf = batch.leaf
@@ -39,8 +39,14 @@ SELECT size, note FROM ledger_checkpoint ORDER BY size;
 -- name: add_checkpoint   keep a signed head; a size is signed once
 INSERT INTO ledger_checkpoint (size, note, at) VALUES (:size, :note, :at) ON CONFLICT (size) DO NOTHING;
 
--- name: leaves           the leaves in order, for export and verification
-SELECT leaf, body FROM ledger_entry WHERE leaf IS NOT NULL ORDER BY leaf;
+-- name: old_checkpoints  the two that come after the newest :newest, newest first
+SELECT size, at FROM ledger_checkpoint ORDER BY size DESC LIMIT 2 OFFSET :newest;
+
+-- name: drop_checkpoint  forget a signed head that later ones cover
+DELETE FROM ledger_checkpoint WHERE size = :size;
+
+-- name: leaves           the bodies of leaves in order, from one up to before another
+SELECT body FROM ledger_entry WHERE leaf >= :start AND leaf < :stop ORDER BY leaf;
 
 -- name: indexed_leaves   the leaves with the columns that index them
 SELECT leaf, body, id, project, what, op, at FROM ledger_entry WHERE leaf IS NOT NULL ORDER BY leaf;
@@ -57,7 +63,11 @@ SELECT id, leaf, project, what, op, at, body FROM ledger_entry WHERE leaf = :lea
 SELECT id, leaf, project, what, op, at, body FROM ledger_entry WHERE id = :id;
 
 -- name: pending_bodies   the bodies of all entries that wait for a number
-SELECT body FROM ledger_entry WHERE leaf IS NULL ORDER BY id;
+SELECT body FROM ledger_entry WHERE leaf IS NULL ORDER BY arrived;
 
 -- name: nodes            every node, by level and index
 SELECT level, idx, hash FROM ledger_node ORDER BY level, idx;
+
+-- name: details          the words beside every entry that has some, with the entry that commits to them
+SELECT d.entry, d.salt, d.body, e.leaf, e.body FROM ledger_detail d LEFT JOIN ledger_entry e ON e.id = d.entry
+ ORDER BY d.entry;
