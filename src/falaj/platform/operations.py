@@ -9,25 +9,18 @@ from falaj.compliance.kinds import LOCATION, POLICY
 from falaj.data import operations as data
 from falaj.data.kinds import CONTRACT, DATASET
 from falaj.door import Operations
-from falaj.gates import operations as gates
 from falaj.gates.kinds import GATE
-from falaj.models import operations as models
 from falaj.models.kinds import MODEL
 from falaj.store.kinds import Kind
 from falaj.tracking import operations as tracking
-from falaj.trust import access_operations, key_operations, ledger_operations, store_operations
+from falaj.trust import access_operations
 
 KINDS: tuple[Kind[Any], ...] = (DATASET, CONTRACT, MODEL, GATE, POLICY, LOCATION)
 ROOMS = (
     assets,
     access_operations,
-    key_operations,
-    ledger_operations,
-    store_operations,
     data,
     tracking,
-    models,
-    gates,
 )
 
 
