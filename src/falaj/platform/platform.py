@@ -28,7 +28,7 @@ from falaj.platform import opening
 from falaj.platform.embedded import EmbeddedSession
 from falaj.platform.facts import Facts
 from falaj.platform.layout import Layout, read_settings
-from falaj.platform.operations import KINDS, every_operation
+from falaj.platform.rooms import KINDS, every_operation
 from falaj.platform.staging import StagedFiles
 from falaj.store import runs
 from falaj.store.kinds import Kind
