@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,6 +16,17 @@ from falaj.server.logs import Log
 from falaj.server.run import prepare
 from falaj.server.settings import Limits, Settings
 from tests.server.tiny import AMAL, Tiny
+
+
+def until_closed(sock: socket.socket) -> bytes:
+    """All that comes until the other side ends the connection."""
+    out = b""
+    try:
+        while piece := sock.recv(65536):
+            out += piece
+    except ConnectionResetError:
+        pass
+    return out
 
 
 class Running:
@@ -52,6 +64,16 @@ class Running:
             return response.status, {k.lower(): v for k, v in response.getheaders()}, response.read()
         finally:
             connection.close()
+
+    def raw(self) -> socket.socket:
+        """A connection of its own, for what no client library would send."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+    def exchange(self, data: bytes) -> bytes:
+        """Send bytes, and read until the server ends the connection."""
+        with self.raw() as sock:
+            sock.sendall(data)
+            return until_closed(sock)
 
     def problem(self, *args: Any, **more: Any) -> dict[str, Any]:
         """A refused request's problem document."""

@@ -130,22 +130,27 @@ def get_note(ctx: Ctx, size: int, fail_at: int = -1) -> Iterator[bytes]:
         raise NotFound("no such note")
 
     def pieces() -> Iterator[bytes]:
-        for number, at in enumerate(range(0, size, 65536)):
-            if number == fail_at:
-                raise Conflict("the note changed")
-            yield bytes([number % 251]) * min(65536, size - at)
+        try:
+            for number, at in enumerate(range(0, size, 65536)):
+                if number == fail_at:
+                    raise Conflict("the note changed")
+                yield bytes([number % 251]) * min(65536, size - at)
+        finally:
+            ctx.tiny.closed.release()
 
     return pieces()
 
 
 @job("work.do", on="project:{project}", entry=What.RUN_STARTED, role="contributor", without=NO_CLI)
-def work(ctx: Ctx, steps: int, fail: bool = False, hold: bool = False) -> Done:
+def work(ctx: Ctx, steps: int, fail: bool = False, hold: bool = False, unexpected: bool = False) -> Done:
     """Take some steps."""
-    for step in range(min(max(steps, 0), 100)):
+    for step in range(min(max(steps, 0), 100_000)):
         ctx.progress("step", step + 1, steps)
     if hold:
         ctx.tiny.entered.release()
         ctx.tiny.go.wait(20)
+    if unexpected:
+        raise ZeroDivisionError("nobody thought of this")
     if fail:
         raise Broken("the work is refused", facts={"steps": steps})
     return Done(steps=steps)
@@ -211,7 +216,9 @@ class Tiny:
         self.unauthenticated: list[int] = []
         self.noted = threading.Semaphore(0)
         self.entered = threading.Semaphore(0)
+        self.closed = threading.Semaphore(0)
         self.go = threading.Event()
+        self.looks = 0
         self.lost: list[str] = []
         self.staged = Path(tempfile.mkdtemp(prefix="tiny-"))
         self.ready = True
@@ -257,6 +264,7 @@ class Tiny:
 
     def check_ready(self) -> None:
         """By a switch."""
+        self.looks += 1
         if not self.ready:
             raise Conflict("away")
 

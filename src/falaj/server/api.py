@@ -203,22 +203,25 @@ class Api:
         return StreamingResponse(self._told(job), media_type="text/event-stream")
 
     async def _told(self, job: Job) -> AsyncIterator[bytes]:
-        deadline = asyncio.get_running_loop().time() + self._limits.stream_s
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._limits.stream_s
         told = 0
         self._streams += 1
         try:
-            while asyncio.get_running_loop().time() < deadline and not self._jobs.stopping:
+            while (left := deadline - clock()) > 0 and not self._jobs.stopping:
                 last = job.last
                 if last.number > told:
                     told = last.number
                     yield _sse(last)
                     if last.name == "end":
                         return
-                    continue
-                if not await job.wait(lambda j: j.last.number > told or self._jobs.stopping, HEARTBEAT_S):  # noqa: B023
+                elif not await job.wait(self._news_after(told), min(HEARTBEAT_S, left)):
                     yield b": still at work\n\n"
         finally:
             self._streams -= 1
+
+    def _news_after(self, told: int) -> Callable[[Job], bool]:
+        return lambda job: job.last.number > told or self._jobs.stopping
 
     # the first owner, staging, documents
 
