@@ -1,4 +1,7 @@
-"""Content-defined cut points, behind one function. A changed cut silently costs all deduplication: see its golden test."""
+"""Content-defined cut points, behind one class.
+
+A changed cut silently costs all deduplication, so a golden test holds the cuts of known bytes.
+"""
 
 from __future__ import annotations
 

@@ -59,7 +59,13 @@ class ContentUnknown(Invalid):
     code = "content_unknown"
 
 
+class ContentErased(Unavailable):
+    """The version's bytes were given up: it was retired, and then collected."""
+
+    code, status = "content_erased", 410
+
+
 class UploadClosed(Conflict):
-    """The upload was finished, abandoned, or begun in another process: a pack is never resumed."""
+    """The upload was finished, given up, collected, or begun in another process: a pack is never resumed."""
 
     code = "upload_closed"

@@ -10,7 +10,7 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -35,6 +35,7 @@ class FolderLocation:
     def __init__(self, root: Path, place: Place) -> None:
         self._place = place
         self._root = Path(root)
+        self._durable: set[tuple[str, ...]] = set()
         with self._failures("open"):
             if not self._root.is_dir():
                 self._root.mkdir(parents=True, exist_ok=True)
@@ -55,10 +56,8 @@ class FolderLocation:
         ):
             if _exists(last, folder):
                 return False
-            temporary = new_id()
-            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=tmp)
+            temporary, handle = _temporary(tmp)
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX)
                 _write_all(handle, data)
                 os.fsync(handle)
                 os.link(temporary, last, src_dir_fd=tmp, dst_dir_fd=folder, follow_symlinks=False)
@@ -104,13 +103,13 @@ class FolderLocation:
         """Remove the temporary files that no process is writing."""
         removed = 0
         with suppress(BlobMissing), self._failures(_TEMPORARY), self._folder([_TEMPORARY]) as tmp:
-            for name in os.listdir(tmp):
+            for name in _names(tmp):
                 removed += _sweep_one(name, tmp)
         return removed
 
-    def _walk(self, parts: list[str], prefix: str) -> Iterator[Listed]:
+    def _walk(self, parts: Sequence[str], prefix: str) -> Iterator[Listed]:
         with suppress(FileNotFoundError), self._folder(parts) as folder:
-            for name in sorted(os.listdir(folder), key=lambda n: _order(n, folder)):
+            for name in sorted(_names(folder), key=lambda n: _order(n, folder)):
                 path = "/".join([*parts, name])
                 if not (path.startswith(prefix) or prefix.startswith(path + "/")) or not _is_name(path):
                     continue
@@ -122,20 +121,27 @@ class FolderLocation:
                         yield from self._walk([*parts, name], prefix)
 
     @contextmanager
-    def _folder(self, parts: list[str], *, make: bool = False) -> Iterator[int]:
+    def _folder(self, parts: Sequence[str], *, make: bool = False) -> Iterator[int]:
         handle = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            for part in parts:
-                if make and not _exists(part, handle):
-                    with suppress(FileExistsError):
-                        os.mkdir(part, 0o700, dir_fd=handle)
-                    os.fsync(handle)
+            for depth, part in enumerate(parts):
+                if make:
+                    self._make(part, handle, tuple(parts[: depth + 1]))
                 inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=handle)
                 os.close(handle)
                 handle = inner
             yield handle
         finally:
             os.close(handle)
+
+    def _make(self, part: str, above: int, path: tuple[str, ...]) -> None:
+        """Make a folder durably. One that is there may have been made by a process that did not live to sync it."""
+        with suppress(FileExistsError):
+            os.mkdir(part, 0o700, dir_fd=above)
+            self._durable.discard(path)
+        if path not in self._durable:
+            os.fsync(above)
+            self._durable.add(path)
 
     @contextmanager
     def _file(self, name: str) -> Iterator[int]:
@@ -181,6 +187,26 @@ def _exists(name: str, folder: int) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def _names(folder: int) -> list[str]:
+    with os.scandir(folder) as found:
+        return [entry.name for entry in found]
+
+
+def _temporary(tmp: int) -> tuple[str, int]:
+    """A new file, locked. One that a sweep took before it was locked is left to it."""
+    while True:
+        name = new_id()
+        handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=tmp)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if os.fstat(handle).st_nlink:
+                return name, handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
 
 
 def _is_name(path: str) -> bool:

@@ -7,7 +7,7 @@ of the chunk), so a small change touches a few pages, and equal content gives eq
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -101,7 +101,8 @@ class Span(NamedTuple):
 def decode(data: bytes) -> Node:
     """A node from its bytes. Raises: TreeDamaged."""
     try:
-        return _decoder.decode(data)
+        node: Node = _decoder.decode(data)
+        return node
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise TreeDamaged(f"a tree node is of another format: {error}") from error
 
@@ -139,8 +140,8 @@ def store_directory(entries: Iterable[Entry], store: Store) -> bytes:
     return pages[0].ref
 
 
-def store_chunks(chunks: Sequence[Span], store: Store) -> tuple[bytes, int]:
-    """Store a file's chunk list of two or more; returns (name of the top node, levels)."""
+def store_chunks(chunks: Iterable[Span], store: Store) -> tuple[bytes, int]:
+    """Store a file's chunk list of two or more, page by page; returns (name of the top node, levels)."""
     spans, levels = _store_spans(chunks, _CHUNK, Chunks, store), 1
     while len(spans) > 1:
         spans, levels = _store_spans(spans, _PAGE, ChunksAbove, store), levels + 1
@@ -151,10 +152,12 @@ def chunks_between(ref: bytes, levels: int, start: int, end: int, load: Load) ->
     """(offset in the file, chunk) of every chunk that covers a byte of [start, end)."""
     if levels > MAX_LEVELS:
         raise TreeDamaged(f"a chunk list of {levels} levels")
-    form, kind = (_CHUNK, Chunks) if levels == 1 else (_PAGE, ChunksAbove)
-    node = expect(load(ref), kind)  # type: ignore[type-var]  one of two kinds, both with data
+    if levels == 1:
+        spans = _spans(expect(load(ref), Chunks).data, _CHUNK)
+    else:
+        spans = _spans(expect(load(ref), ChunksAbove).data, _PAGE)
     at = 0
-    for name, length in _spans(node.data, form):
+    for name, length in spans:
         if at >= end:
             return
         if at + length > start:
@@ -234,11 +237,12 @@ def _entries_in(leaves: dict[bytes, bool], load: Load) -> dict[str, Entry]:
 def _spans(data: bytes, form: struct.Struct) -> Iterator[tuple[bytes, int]]:
     if len(data) % form.size:
         raise TreeDamaged("a chunk list is cut short")
-    return form.iter_unpack(data)  # type: ignore[return-value]  what the form says
+    spans: Iterator[tuple[bytes, int]] = form.iter_unpack(data)
+    return spans
 
 
 def _store_spans(
-    spans: Sequence[Span], form: struct.Struct, kind: type[Chunks] | type[ChunksAbove], store: Store
+    spans: Iterable[Span], form: struct.Struct, kind: type[Chunks] | type[ChunksAbove], store: Store
 ) -> list[Span]:
     return [
         Span(store(_encode(kind(b"".join(form.pack(*s) for s in page)))), sum(s.length for s in page))

@@ -99,7 +99,7 @@ class PackWriter:
         )
         head = MAGIC + _LENGTH.pack(len(body)) + body
         self._mark = hashlib.sha256(head).digest()
-        self._at = len(head) + _HEADER_MARK
+        self.start = self._at = len(head) + _HEADER_MARK
         self._view[: self._at] = head + self._mark
 
     @property
@@ -113,6 +113,11 @@ class PackWriter:
         self._directory += _ENTRY.pack(kind, name, place.length, raw_length)
         self._seal(kind, payload)
         return place
+
+    @property
+    def directory(self) -> bytes:
+        """What the directory says so far; `held_in` reads it."""
+        return bytes(self._directory)
 
     def finish(self) -> memoryview:
         """Seal the directory; returns the whole pack, valid until the buffer is lent again."""
@@ -179,18 +184,12 @@ class OpenPack:
         start, length = directory_place(self.id, size, tail)
         place = ChunkPlace(self.id, start, length, 0)
         data = self.payload(DIRECTORY, b"", place, sealed)
-        held = list(self._entries(data))
+        if len(data) % _ENTRY.size:
+            raise self._damage(b"", "is cut short")
+        held = list(held_in(self.id, self.start, data))
         if self.start + sum(h.place.length for h in held) != start:
             raise self._damage(b"", "does not add up")
         return held
-
-    def _entries(self, data: bytes) -> Iterator[Held]:
-        if len(data) % _ENTRY.size:
-            raise self._damage(b"", "is cut short")
-        at = self.start
-        for kind, name, length, raw_length in _ENTRY.iter_unpack(data):
-            yield Held(kind, name, ChunkPlace(self.id, at, length, raw_length))
-            at += length
 
     def _damage(self, name: bytes, what: str) -> PackDamaged:
         chunk = f"b3k:{name.hex()}" if name else "directory"
@@ -202,6 +201,13 @@ class OpenPack:
 
 
 TRAILER_SIZE = _TRAILER.size
+
+
+def held_in(pack: str, start: int, directory: bytes) -> Iterator[Held]:
+    """The objects that a plain directory lists, the first at `start`."""
+    for kind, name, length, raw_length in _ENTRY.iter_unpack(directory):
+        yield Held(kind, name, ChunkPlace(pack, start, length, raw_length))
+        start += length
 
 
 def directory_place(pack: str, size: int, tail: bytes) -> tuple[int, int]:

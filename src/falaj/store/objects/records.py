@@ -8,6 +8,8 @@ import msgspec
 
 from falaj.core.records import Record
 
+ProblemSort = Literal["damaged", "missing", "wrong_key", "destroyed", "away"]
+
 
 class FileEntry(Record, frozen=True, kw_only=True):
     """One file of a tree.
@@ -44,22 +46,6 @@ class ChunkPlace(msgspec.Struct, frozen=True, gc=False):
     raw_length: int
 
 
-class ChunkRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A row of the chunk index."""
-
-    domain: str
-    name: bytes
-    pack: str
-    start: int
-    length: int
-    raw_length: int
-
-    @property
-    def place(self) -> ChunkPlace:
-        """Where it rests."""
-        return ChunkPlace(self.pack, self.start, self.length, self.raw_length)
-
-
 class PackRecord(Record, frozen=True, kw_only=True):
     """A row of the pack table; `size` is that of the whole blob."""
 
@@ -72,35 +58,55 @@ class PackRecord(Record, frozen=True, kw_only=True):
     created_at: str
 
 
+class StagedPack(Record, frozen=True, kw_only=True):
+    """A pack that an upload wrote; what its directory lists becomes rows of the chunk index.
+
+    Attributes:
+        start: where its first object begins.
+        directory: as in the pack, 41 bytes an object.
+    """
+
+    record: PackRecord
+    start: int
+    directory: bytes
+
+
 class Staged(Record, frozen=True, kw_only=True):
     """What an upload left in the location, synced; nothing names it until the caller commits these rows.
 
     Attributes:
+        location: name of the location where all of it rests.
         root: digest of the tree.
         size_bytes: of all files of the tree.
         stored_bytes: of the packs that this upload added.
-        reused: packs of earlier uploads that this one counts on. The transaction that commits must see that each still
-            has its row, and that the upload's own row is still there; else refuse, and the upload is done again.
+        reused: packs of earlier uploads that hold a chunk which this one met again. The transaction that commits must
+            see that each still has its row, and that the upload's own row is still there; else refuse.
     """
 
     domain: str
+    location: str
     upload: str
     root: str
     size_bytes: int
     stored_bytes: int
-    file_count: int
-    packs: tuple[PackRecord, ...]
-    chunks: tuple[ChunkRecord, ...]
+    files: int
+    packs: tuple[StagedPack, ...]
     reused: frozenset[str]
 
 
 class Problem(Record, frozen=True, kw_only=True):
-    """One thing that verification found wrong."""
+    """One thing that verification found wrong.
 
-    sort: Literal["damaged", "missing", "wrong_key", "destroyed"]
+    Attributes:
+        version: the first version met that needs it, `asset id/number`; "" where none does.
+        path: the first file met that needs it; "" where it is not of one file.
+    """
+
+    sort: ProblemSort
     message: str
-    domain: str
-    root: str = ""
+    next_step: str = ""
+    domain: str = ""
     pack: str = ""
     chunk: str = ""
+    version: str = ""
     path: str = ""

@@ -94,13 +94,16 @@ CREATE TABLE pack (
   id TEXT PRIMARY KEY, location TEXT NOT NULL, domain TEXT NOT NULL, epoch INTEGER NOT NULL, size INTEGER NOT NULL,
   upload TEXT NOT NULL, created_at TEXT NOT NULL
 );
+-- Of a chunk that several packs of one domain and location hold, the first place stays.
 CREATE TABLE chunk (
-  domain TEXT NOT NULL, name BLOB NOT NULL, pack TEXT NOT NULL, start INTEGER NOT NULL, length INTEGER NOT NULL,
-  raw_length INTEGER NOT NULL,
-  PRIMARY KEY (domain, name)
+  domain TEXT NOT NULL, location TEXT NOT NULL, name BLOB NOT NULL, pack TEXT NOT NULL, start INTEGER NOT NULL,
+  length INTEGER NOT NULL, raw_length INTEGER NOT NULL,
+  PRIMARY KEY (domain, location, name)
 ) WITHOUT ROWID;
 CREATE INDEX chunk_pack ON chunk (pack);
-CREATE TABLE upload (id TEXT PRIMARY KEY, domain TEXT NOT NULL, started_at TEXT NOT NULL, expires_at TEXT NOT NULL);
+CREATE TABLE upload (
+  id TEXT PRIMARY KEY, domain TEXT NOT NULL, owner TEXT NOT NULL, started_at TEXT NOT NULL, expires_at TEXT NOT NULL
+);
 
 CREATE TABLE idempotency (
   principal TEXT NOT NULL, key TEXT NOT NULL, op TEXT NOT NULL, request TEXT NOT NULL, response BLOB NOT NULL,

@@ -29,6 +29,3 @@ WITH RECURSIVE down (asset, version, run, depth) AS (
    WHERE down.depth < :depth
 )
 SELECT asset, version, run, min(depth) FROM down GROUP BY asset, version, run ORDER BY 4, 1, 2 LIMIT :limit;
-
--- name: live_roots           every tree of bytes that a version names
-SELECT DISTINCT domain, content FROM version WHERE content IS NOT NULL AND state <> 'erased';
