@@ -22,6 +22,18 @@ class SignatureInvalid(Damaged):
     code, status = "signature_invalid", 409
 
 
+class ModelUnsound(Refused):
+    """A version of a model that is not used: its signature, digest, files or form do not hold."""
+
+    code = "model_unsound"
+
+
+class ModelNotPromoted(Refused):
+    """A model that no gate let onto the ref it was asked for by."""
+
+    code = "model_not_promoted"
+
+
 class ScoringFailed(FalajError):
     """The model could not answer for these rows."""
 

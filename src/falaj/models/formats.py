@@ -16,17 +16,16 @@ import pickletools
 import stat
 import zlib
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
 from falaj.core.digests import sha256
-from falaj.core.errors import NotFound, TooLarge
+from falaj.core.errors import Damaged, NotFound, TooLarge
 from falaj.core.names import printable
 from falaj.models import onnx_file, skops_file
 from falaj.models.errors import WAY_OUT, ModelRefused
-
-Format = Literal["skops", "onnx"]
+from falaj.models.records import Format, Model
 
 MAX_BYTES: Final = 512 * 1024 * 1024
 _PEEK: Final = 64 * 1024
@@ -106,6 +105,30 @@ def read(path: Path) -> bytes:
             next_step="make the model smaller",
         )
     return data
+
+
+def check_file(model: Model, found: ModelFile) -> None:
+    """Raises: Damaged where a file is not the one that a payload names."""
+    named = model.files[0]
+    if (found.sha256, found.size_bytes) != (named.sha256, named.size_bytes):
+        raise Damaged(
+            f"{named.path}: its bytes are {found.sha256[:23]}…, the version names {named.sha256[:23]}…",
+            next_step="falaj verify",
+        )
+    if (found.format, found.types) != (model.format, model.types):
+        raise Damaged(
+            f"{named.path}: is {found.format} of {len(found.types)} types, the version says {model.format} of "
+            f"{len(model.types)}",
+            next_step="register the model again from its run",
+        )
+
+
+def check_beside(path: Path) -> None:
+    """A file that goes with a model and is never loaded: anything but a pickle. Raises: ModelRefused, NotFound."""
+    data = read(path)
+    packer = _packer(data)
+    if _is_pickle(data if packer is None else _unpack_some(data, packer)):
+        raise ModelRefused(f"file {printable(path.name)}: a pickle, which can run any code", next_step=WAY_OUT)
 
 
 def _known(form: Format, data: bytes, types: tuple[str, ...], inputs: tuple[str, ...] = ()) -> ModelFile:

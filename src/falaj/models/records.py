@@ -34,7 +34,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UsedVersion(msgspec.Struct, frozen=True, kw_only=True):
-    """A version that the model was made from: `flights:12`, by its digest."""
+    """A version that the model was made from: `dataset/flights:12`, by its digest."""
 
     thing: Text
     digest: str
@@ -50,11 +50,12 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
         output: "probability" that the label is true.
         label: SQL expression over the training data that the model predicts (`arr_delay > 30`).
         data: the versions it was trained on.
-        code: digest of the code that made it, and whether it was committed; empty where unknown.
-        environment: digest of the lock of its environment; empty where unknown.
+        code: the commit of the code that made it, else the digest of its script; empty where unknown.
+        code_clean: whether the work tree was as committed; None where there is no commit.
+        environment: digest of the distributions that were installed; empty where unknown.
         claimed: metrics that the trainer logged. Never evidence: gates measure themselves.
         types: what the file is made of, as `formats.inspect` found it.
-        signature: id of the statement that signs the files, None while unsigned.
+        signature: the bundle (JSON) that signs the files and everything above, see `signing`; None while unsigned.
     """
 
     format: Format

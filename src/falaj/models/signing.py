@@ -24,9 +24,10 @@ from falaj.core.encoding import canonical
 from falaj.core.errors import Invalid
 from falaj.core.names import printable, tree_path
 from falaj.models.errors import SignatureInvalid
+from falaj.store.keys.signing import SigningKey
 
 S = TypeVar("S")
-PrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
+PrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | SigningKey
 PublicKey = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey
 
 MEDIA_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -128,12 +129,22 @@ def key_hint(key: PublicKey) -> str:
     return hashlib.sha256(pem).hexdigest()
 
 
+def public_key(raw: bytes) -> ed25519.Ed25519PublicKey:
+    """A public key of the store from its 32 raw bytes."""
+    return ed25519.Ed25519PublicKey.from_public_bytes(raw)
+
+
+def hint_of(bundle: bytes) -> str:
+    """Which key a bundle says it was made with. Raises: SignatureInvalid where it is no bundle."""
+    return _read(bundle).verification_material.public_key.hint
+
+
 def sign(files: Mapping[str, str], claim: Claim, key: PrivateKey) -> bytes:
     """Sign the files of a version; returns the bundle, JSON.
 
     Args:
         files: path → `sha256:…`; at least one.
-        key: Ed25519, or ECDSA on P-256 where tools that know no Ed25519 shall verify it.
+        key: Ed25519 (a key of the store is one), or ECDSA on P-256 where tools that know no Ed25519 shall verify it.
     Raises: Invalid for no files, or a path or digest of a wrong form.
     """
     resources = _resources(files)
@@ -148,11 +159,11 @@ def sign(files: Mapping[str, str], claim: Claim, key: PrivateKey) -> bytes:
         },
     }
     payload = canonical(statement)
-    signature = key.sign(_pae(payload)) if isinstance(key, ed25519.Ed25519PrivateKey) else _sign_ec(key, payload)
+    signature = _sign_ec(key, payload) if isinstance(key, ec.EllipticCurvePrivateKey) else key.sign(_pae(payload))
     return canonical(
         {
             "mediaType": MEDIA_TYPE,
-            "verificationMaterial": {"publicKey": {"hint": key_hint(key.public_key())}, "tlogEntries": []},
+            "verificationMaterial": {"publicKey": {"hint": key_hint(_public(key))}, "tlogEntries": []},
             "dsseEnvelope": {
                 "payload": base64.b64encode(payload).decode(),
                 "payloadType": PAYLOAD_TYPE,
@@ -170,12 +181,8 @@ def verify(bundle: bytes, files: Mapping[str, str], key: PublicKey, claim: Claim
         claim: what the signature must be for; None to be told instead.
     Raises: SignatureInvalid with the first thing that does not hold.
     """
-    if len(bundle) > MAX_BUNDLE:
-        raise _invalid(f"the bundle has {len(bundle):,} bytes; at most {MAX_BUNDLE:,} are read")
-    found = _decode(bundle, _Bundle, "bundle")
+    found = _read(bundle)
     envelope = found.dsse_envelope
-    if found.media_type != MEDIA_TYPE or envelope.payload_type != PAYLOAD_TYPE:
-        raise _invalid("the bundle is of another form")
     hint = key_hint(key)
     if found.verification_material.public_key.hint != hint:
         raise _invalid("it was made with another key")
@@ -189,6 +196,19 @@ def verify(bundle: bytes, files: Mapping[str, str], key: PublicKey, claim: Claim
     if claim is not None and statement.predicate.falaj != claim:
         raise _invalid(f"it is for {_words(statement.predicate.falaj)}, not for {_words(claim)}")
     return Statement(claim=statement.predicate.falaj, files=signed, key=hint)
+
+
+def _public(key: PrivateKey) -> PublicKey:
+    return public_key(key.public) if isinstance(key, SigningKey) else key.public_key()
+
+
+def _read(bundle: bytes) -> _Bundle:
+    if len(bundle) > MAX_BUNDLE:
+        raise _invalid(f"the bundle has {len(bundle):,} bytes; at most {MAX_BUNDLE:,} are read")
+    found = _decode(bundle, _Bundle, "bundle")
+    if found.media_type != MEDIA_TYPE or found.dsse_envelope.payload_type != PAYLOAD_TYPE:
+        raise _invalid("the bundle is of another form")
+    return found
 
 
 def _resources(files: Mapping[str, str]) -> list[dict[str, str]]:

@@ -1,0 +1,415 @@
+"""Running a model: in a process of its own, with the rows it may see and nothing else.
+
+The bytes that are checked here are the bytes that are loaded there: they are read once, looked into, compared with
+what was signed, and sent. The process is started clean (no environment, no inherited files), locks itself up (`jail`)
+before it reads a model, and has limits on memory, processor time and the time of each answer. What it answers is
+checked: one finite probability for each row.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import msgspec
+
+from falaj.core.errors import MissingPart
+from falaj.core.names import printable
+from falaj.models import formats, skops_file
+from falaj.models.errors import ModelRefused, ScoringFailed, ScoringStopped, WrongColumns, WrongOutput
+from falaj.models.records import Input, InputType, Model
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+    Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+BATCH_ROWS: Final = 32_768
+_MAX_WORDS: Final = 1 << 20
+_START_S: Final = 120.0
+_TOLERANCE: Final = 1e-6  # sums of 32-bit floats land a little outside
+_BOOT: Final = "import sys; sys.path.append(sys.argv[1]); from falaj.models.worker import main; main()"
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a scoring process may use.
+
+    Attributes:
+        memory_bytes: of address space; libraries take about 0.6 GiB of it.
+        cpu_s: processor seconds from start to end.
+        answer_s: seconds for loading, and for each batch.
+    """
+
+    memory_bytes: int = 4 << 30
+    cpu_s: int = 3600
+    answer_s: float = 120.0
+    threads: int = 1
+
+
+DEFAULT: Final = Limits()
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """What a loaded model says of itself.
+
+    Attributes:
+        width: how many columns it takes; None where it does not say.
+        names: their names in order; empty where it does not say.
+    """
+
+    width: int | None = None
+    names: tuple[str, ...] = ()
+
+
+class _Guards(msgspec.Struct, frozen=True):
+    guards: tuple[str, ...]
+
+
+class _Loaded(msgspec.Struct, frozen=True):
+    about: About | None
+    sort: str = ""
+    message: str = ""
+
+
+class _Failure(msgspec.Struct, frozen=True):
+    sort: str
+    message: str
+
+
+def score(
+    model: Model, path: Path, table: pa.Table, *, scratch: Path, limits: Limits = DEFAULT, batch_rows: int = BATCH_ROWS
+) -> Floats:
+    """Probabilities that the label is true, one for each row of a table.
+
+    Args:
+        path: the model's file; it must be the one that `model` names, by its SHA-256.
+        table: has the model's inputs among its columns.
+        scratch: an existing folder for what the process complains about.
+    Returns: (rows,) in [0, 1].
+    Raises: as `Scorer`, and its `score`.
+    """
+    import numpy as np
+
+    with Scorer(model, path, scratch=scratch, limits=limits) as scorer:
+        starts = range(0, table.num_rows, batch_rows)
+        parts = [scorer.score(table.slice(start, batch_rows)) for start in starts]
+    return np.concatenate(parts) if parts else np.empty(0, dtype=np.float64)
+
+
+def describe(
+    path: Path, *, scratch: Path, limits: Limits = DEFAULT
+) -> tuple[formats.ModelFile, About, tuple[str, ...]]:
+    """Look into a model file, load it in a process of its own, and tell what it says of itself.
+
+    Returns: what the file is, what the model says, and what kept the process in.
+    Raises: as `formats.inspect`; ModelRefused for what gives no probabilities of two classes; ScoringFailed,
+        ScoringStopped.
+    """
+    data = formats.read(path)
+    found = formats.inspect_bytes(data, path.name)
+    with _Process(scratch, limits) as process:
+        return found, process.load(found, data), process.guards
+
+
+class Scorer:
+    """A model that is loaded once and asked many times. A context manager; its process ends with it.
+
+    Args: as `score`.
+    Raises on entering: NotFound, ModelRefused, Damaged where the file is not the one that `model` names;
+        ScoringFailed where it cannot be loaded; ScoringStopped; MissingPart without the libraries.
+    """
+
+    def __init__(self, model: Model, path: Path, *, scratch: Path, limits: Limits = DEFAULT) -> None:
+        self._model, self._path = model, path
+        self._process = _Process(scratch, limits)
+
+    @property
+    def guards(self) -> tuple[str, ...]:
+        """What keeps the process in, of `jail.GUARDS`."""
+        return self._process.guards
+
+    def __enter__(self) -> Self:
+        data = formats.read(self._path)
+        found = formats.inspect_bytes(data, self._path.name)
+        formats.check_file(self._model, found)
+        with self._process as process:
+            process.load(found, data)
+            self._process = process.detach()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.stop()
+
+    def score(self, table: pa.Table) -> Floats:
+        """Probabilities for the rows of a table, asked all at once.
+
+        Raises: WrongColumns, WrongOutput, ScoringFailed, ScoringStopped.
+        """
+        return self._process.ask(selected(table, self._model.inputs))
+
+
+def selected(table: pa.Table, inputs: tuple[Input, ...]) -> pa.Table:
+    """The model's inputs out of a table, in their order: text as text, all else as float64, nulls kept.
+
+    Raises: WrongColumns, naming every column that is missing or of another type.
+    """
+    import pyarrow as pa
+
+    at: dict[str, int] = {}
+    twice = set()
+    for place, column in enumerate(table.column_names):
+        if column in at:
+            twice.add(column)
+        at[column] = place
+    wrong, arrays = [], []
+    for one in inputs:
+        if one.name not in at or one.name in twice:
+            wrong.append(f"{printable(one.name)} ({'stands there twice' if one.name in twice else 'not there'})")
+            continue
+        column = table.column(at[one.name])
+        if not _is_type(column.type, one.type):
+            wrong.append(f"{printable(one.name)} ({column.type}, the model reads {one.type})")
+            continue
+        arrays.append(column.cast(pa.string() if one.type == "text" else pa.float64(), safe=False))
+    if wrong:
+        raise WrongColumns(
+            f"{len(wrong)} of {len(inputs)} columns do not fit the model: {', '.join(wrong[:10])}",
+            next_step="give the data that the model was made for, or register it with the right columns",
+        )
+    return pa.table(arrays, names=[one.name for one in inputs])
+
+
+def _is_type(found: pa.DataType, wanted: InputType) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(found):
+        found = found.value_type
+    if pa.types.is_null(found):
+        return True
+    match wanted:
+        case "text":
+            return bool(pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_string_view(found))
+        case "boolean":
+            return bool(pa.types.is_boolean(found))
+        case "integer":
+            return bool(pa.types.is_integer(found))
+    return bool(pa.types.is_integer(found) or pa.types.is_floating(found) or pa.types.is_decimal(found))
+
+
+class _Process:
+    """The process, its two pipes and its complaints."""
+
+    def __init__(self, scratch: Path, limits: Limits) -> None:
+        self._scratch, self._limits = scratch, limits
+        self.guards: tuple[str, ...] = ()
+
+    def __enter__(self) -> Self:
+        if not sys.executable:
+            raise MissingPart("no Python interpreter is known to run models with", next_step="run Falaj with python")
+        self._complaints = tempfile.TemporaryFile(dir=self._scratch)
+        source = Path(__file__).resolve().parents[2]
+        try:
+            self._child = subprocess.Popen(  # noqa: S603  our own interpreter and code, no shell
+                [sys.executable, "-I", "-c", _BOOT, str(source)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._complaints,
+                cwd=self._scratch,
+                env=_environment(self._limits.threads),
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._complaints.close()
+            raise ScoringStopped(f"the scoring process did not start: {error.strerror}") from error
+        pipes = [pipe.fileno() for pipe in (self._child.stdin, self._child.stdout) if pipe is not None]
+        for pipe in pipes:
+            os.set_blocking(pipe, False)
+        self._to, self._from = pipes
+        self._kept = False
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._kept:
+            self.stop()
+
+    def detach(self) -> Self:
+        """Live on after the block; `stop` is then called by whoever holds it."""
+        self._kept = True
+        return self
+
+    def load(self, found: formats.ModelFile, data: bytes) -> About:
+        """Send the model. Raises: ModelRefused, ScoringFailed, ScoringStopped, MissingPart."""
+        limits = self._limits
+        task = {
+            "format": found.format,
+            "trusted": sorted({"numpy.dtype", *found.types} & set(skops_file.TRUSTED)),
+            "threads": limits.threads,
+            "memory_bytes": limits.memory_bytes,
+            "cpu_s": limits.cpu_s,
+        }
+        until = time.monotonic() + _START_S
+        self._send(msgspec.json.encode(task), until)
+        self.guards = self._decoded(self._receive(until, _MAX_WORDS), _Guards).guards
+        until = time.monotonic() + limits.answer_s
+        self._send(data, until)
+        loaded: _Loaded = self._decoded(self._receive(until, _MAX_WORDS), _Loaded)
+        if loaded.about is None:
+            raise self._failure(_Failure(loaded.sort, loaded.message), "cannot be loaded", ModelRefused)
+        return loaded.about
+
+    def ask(self, batch: pa.Table) -> Floats:
+        """Probabilities for one batch. Raises: WrongOutput, ScoringFailed, ScoringStopped."""
+        import numpy as np
+        import pyarrow as pa
+
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, batch.schema) as writer:
+            writer.write_table(batch.combine_chunks())
+        until = time.monotonic() + self._limits.answer_s
+        self._send(sink.getvalue(), until)
+        answer = self._receive(until, max(_MAX_WORDS, 16 * batch.num_rows))
+        if answer[:1] == b"E":
+            raise self._failure(self._decoded(answer[1:], _Failure), "cannot score these rows", WrongOutput)
+        if answer[:1] != b"P" or len(answer) != 1 + 8 * batch.num_rows:
+            raise WrongOutput(
+                f"the model answered {(len(answer) - 1) // 8:,} numbers for {batch.num_rows:,} rows",
+                next_step="one probability for each row is expected",
+            )
+        return _checked(np.frombuffer(answer, dtype="<f8", offset=1))
+
+    def stop(self) -> None:
+        """End the process, however it is."""
+        for pipe in (self._child.stdin, self._child.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+        with suppress(ProcessLookupError):
+            os.killpg(self._child.pid, signal.SIGKILL)
+        self._child.wait()
+        self._complaints.close()
+
+    # inside
+
+    def _failure(
+        self, told: _Failure, what: str, unfit: type[ModelRefused] | type[WrongOutput]
+    ) -> ModelRefused | ScoringFailed | ScoringStopped | MissingPart:
+        words = printable_words(told.message)
+        if told.sort == "memory":
+            return self._stopped(f"it ran out of memory ({words})")
+        if told.sort == "unfit":
+            return unfit(f"the model cannot be used: {words}", next_step="a classifier of two classes is expected")
+        if words.startswith("ModuleNotFoundError"):
+            return MissingPart(f"the model {what}: {words}", next_step="pip install 'falaj[local]'")
+        return ScoringFailed(f"the model {what}: {words}", next_step="see that it was made with the versions in use")
+
+    def _send(self, frame: Any, until: float) -> None:
+        for part in (memoryview(struct.pack("<Q", len(frame))), memoryview(frame)):
+            rest = part.cast("B")
+            while rest:
+                self._wait(self._to, selectors.EVENT_WRITE, until)
+                try:
+                    rest = rest[os.write(self._to, rest) :]
+                except BlockingIOError:
+                    continue
+                except BrokenPipeError:
+                    raise self._died() from None
+
+    def _receive(self, until: float, most: int) -> bytearray:
+        (length,) = struct.unpack("<Q", self._read(8, until))
+        if length > most:
+            raise WrongOutput(f"the model answered {length:,} bytes; at most {most:,} are read")
+        return self._read(length, until)
+
+    def _read(self, length: int, until: float) -> bytearray:
+        out = bytearray()
+        while len(out) < length:
+            self._wait(self._from, selectors.EVENT_READ, until)
+            try:
+                piece = os.read(self._from, min(length - len(out), 1 << 20))
+            except BlockingIOError:
+                continue
+            if not piece:
+                raise self._died()
+            out += piece
+        return out
+
+    def _wait(self, handle: int, event: int, until: float) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(handle, event)
+            if not selector.select(max(0.0, until - time.monotonic())):
+                raise self._stopped(f"it gave no answer within {self._limits.answer_s:g} s")
+
+    def _died(self) -> ScoringStopped:
+        with suppress(subprocess.TimeoutExpired):
+            self._child.wait(5)
+        code = self._child.returncode
+        how = "was cut off" if code is None else f"ended with code {code}"
+        if code is not None and code < 0:
+            how = f"was ended by {signal.Signals(-code).name}"
+        self._complaints.seek(max(0, os.fstat(self._complaints.fileno()).st_size - 300))
+        last = self._complaints.read().decode(errors="replace").strip().rpartition("\n")[2]
+        return self._stopped(f"it {how}{f' ({printable_words(last)})' if last else ''}")
+
+    def _stopped(self, how: str) -> ScoringStopped:
+        limits = self._limits
+        return ScoringStopped(
+            f"the scoring process was stopped: {how}",
+            next_step=f"it has {limits.memory_bytes >> 20:,} MiB, {limits.cpu_s:,} s of processor and "
+            f"{limits.answer_s:g} s an answer: make the model smaller",
+        )
+
+    @staticmethod
+    def _decoded(data: bytes | bytearray, kind: type[Any]) -> Any:
+        try:
+            return msgspec.json.decode(data, type=kind)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise WrongOutput("the model answered what cannot be read") from error
+
+
+def printable_words(text: str) -> str:
+    """Words from the process as a message may show them: one line, nothing that could move a terminal's cursor."""
+    return "".join(c if c.isprintable() else " " for c in text)[:300].strip()
+
+
+def _checked(values: Floats) -> Floats:
+    import numpy as np
+
+    wrong = ~((values >= -_TOLERANCE) & (values <= 1 + _TOLERANCE))  # NaN is wrong, too
+    if wrong.any():
+        first = int(np.argmax(wrong))
+        raise WrongOutput(
+            f"the model answered {values[first]} for row {first + 1} of a batch, and {int(wrong.sum()):,} such values; "
+            "probabilities from 0 to 1 are expected",
+            next_step="register a classifier of two classes",
+        )
+    return np.clip(values, 0.0, 1.0)
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """All that the process knows of its surroundings: nothing of ours but where shared libraries lie."""
+    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "SYSTEMROOT") if name in os.environ}
+    count = str(threads)
+    return {
+        **kept,
+        "LC_ALL": "C.UTF-8",
+        "OMP_NUM_THREADS": count,
+        "OPENBLAS_NUM_THREADS": count,
+        "MKL_NUM_THREADS": count,
+        "JOBLIB_MULTIPROCESSING": "0",
+        "ARROW_DEFAULT_MEMORY_POOL": "system",
+    }
