@@ -10,6 +10,7 @@ from falaj.data import operations as data
 from falaj.data.kinds import CONTRACT, DATASET
 from falaj.door import Operations
 from falaj.gates.kinds import GATE
+from falaj.models import operations as models
 from falaj.models.kinds import MODEL
 from falaj.store.kinds import Kind
 from falaj.tracking import operations as tracking
@@ -21,6 +22,7 @@ ROOMS = (
     access_operations,
     data,
     tracking,
+    models,
 )
 
 
