@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from falaj import capture, credentials
+from falaj import credentials
 from falaj import folder as folders
 from falaj import session as sessions
 from falaj.core.errors import FalajError, Invalid, MissingPart, Unauthenticated
@@ -141,6 +141,8 @@ class Project:
 
         Code state and environment are captured here (see `capture`).
         """
+        from falaj import capture
+
         started = self.call(
             "run.start",
             name=name,

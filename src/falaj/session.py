@@ -84,7 +84,13 @@ def check_files(paths: Iterable[Path]) -> None:
 
 
 def fetch(
-    session: Session, thing: str, into: Path, only: Sequence[str] = (), progress: Progress | None = None
+    session: Session,
+    thing: str,
+    into: Path,
+    only: Sequence[str] = (),
+    *,
+    purpose: str = "",
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Write the files of a dataset's version below a folder, which is made where it is missing.
 
@@ -93,6 +99,7 @@ def fetch(
     Args:
         thing: a ref is looked up once, so that all files are of one version.
         only: paths inside the version; default: all of them.
+        purpose: what the data is read for, where a binding asks for it.
     Returns: what `data.files` says of those written, and the folder as "into".
     Raises: NotFound for a path that the version does not have; FileThere; Damaged for bytes that end early.
     """
@@ -110,8 +117,8 @@ def fetch(
     for file, target in zip(wanted, targets, strict=True):
         if progress is not None:
             progress("writing", done, total)
-        address = f"{listed['thing']}:{listed['version']}"
-        _write(session.stream("data.get", {"thing": address, "path": file["path"]}), target, file["size_bytes"])
+        asked = {"thing": f"{listed['thing']}:{listed['version']}", "path": file["path"], "purpose": purpose}
+        _write(session.stream("data.get", asked), target, file["size_bytes"])
         done += file["size_bytes"]
     return {**listed, "files": wanted, "into": str(into)}
 

@@ -94,7 +94,8 @@ def plain(value: object, key: str = "") -> str:
             told = _MOMENT.fullmatch(value)
             return f"{told[1]} {told[2]}Z" if told else safe(value)
         case Mapping():
-            return ", ".join(f"{safe(k)}={plain(v, str(k))}" for k, v in value.items()) or "-"
+            kept = ((k, v) for k, v in value.items() if v is not None and v != "")
+            return ", ".join(f"{safe(k)}={plain(v, str(k))}" for k, v in kept) or "-"
         case list() | tuple():
             return ", ".join(plain(item, key) for item in value) or "-"
     return safe(value)

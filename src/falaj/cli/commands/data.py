@@ -21,6 +21,8 @@ def get(session: Session, options: dict[str, Any], args: dict[str, Any], progres
     """Write files of a version into a folder."""
     into: Path = target.below(options, args.get("into", "."))
     try:
-        return fetch(session, args["thing"], into, args.get("file", ()), progress)
+        return fetch(
+            session, args["thing"], into, args.get("file", ()), purpose=args.get("purpose", ""), progress=progress
+        )
     except OSError as error:
         raise Unavailable(f"{into}: {error.strerror or error}", next_step="make room, or choose another") from error

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from falaj.cli.render.errors import finding_lines
-from falaj.cli.render.shapes import Lines, entry_of, fields, indented, joined, page, short, step
+from falaj.cli.render.shapes import Lines, entry_of, fields, indented, is_records, joined, page, short, step
 from falaj.cli.text import counted, plain, safe, size, table
 
 
@@ -58,11 +58,42 @@ def told_asset(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
     lines += indented(table(refs))
     if shown := result.get("shown"):
         lines.append(f"v{shown['version']}   {safe(shown['state'])}")
-        kept = ("by", "created_at", "size_bytes", "stored_bytes", "run", "digest")
-        payload = shown.get("payload")
-        inside = list(payload.items()) if isinstance(payload, Mapping) else []
-        lines += indented(fields([*((key, shown.get(key)) for key in kept), *inside]))
+        kept = [(k, shown.get(k)) for k in ("by", "created_at", "size_bytes", "stored_bytes", "run", "digest")]
+        about = [(k, v) for k, v in kept if v != 0] + _payload(shown.get("payload"))
+        lines += indented(fields(about))
     return lines
+
+
+def _payload(payload: object) -> list[tuple[str, Any]]:
+    """What a version's own record says, in few lines: columns as one, a report by its counts, no whole documents."""
+    if not isinstance(payload, Mapping):
+        return []
+    told: list[tuple[str, Any]] = []
+    for key, value in payload.items():
+        if key in ("document", "size_bytes", "v"):
+            continue
+        if key == "digest":
+            told.append(("document digest", value))
+        elif key == "report" and isinstance(value, Mapping):
+            told.append((key, f"{value.get('failed')} of {value.get('rules')} rules failed"))
+        elif key in ("columns", "inputs") and is_records(value):
+            told.append((key, ", ".join(f"{c.get('name')} {c.get('type')}" for c in value)))
+        elif key == "rules" and is_records(value):
+            told += [("rules" if not at else "", _rule(rule)) for at, rule in enumerate(value)]
+        else:
+            told.append((key, value))
+    return told
+
+
+def _rule(rule: Mapping[str, Any]) -> str:
+    """A rule of a gate in words: `auc by origin ≥ 0.6`."""
+    bound = next((f" {sign} {rule[key]:g}" for sign, key in _BOUNDS if isinstance(rule.get(key), int | float)), "")
+    words = [rule.get("metric") or rule.get("check") or f"approval from a {rule.get('role')}"]
+    words += [f"{word} {rule[word]}" for word in ("by", "against") if rule.get(word)]
+    return " ".join(map(str, words)) + bound + (" (embedded: waived)" if rule.get("embedded") == "waive" else "")
+
+
+_BOUNDS = (("≥", "at_least"), ("≤", "at_most"), ("no worse than", "no_worse_than"))
 
 
 def told_log(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:

@@ -81,8 +81,8 @@ def page(lines: Lines, following: object, flag: str) -> Lines:
 
 
 def words(key: str) -> str:
-    """A field's name as people read it."""
-    return safe(key.removesuffix("_at").replace("_", " "))
+    """A field's name as people read it; its value says the unit."""
+    return safe(key.removesuffix("_at").removesuffix("_bytes").replace("_", " "))
 
 
 def is_records(value: Any) -> bool:

@@ -53,6 +53,7 @@ COMMANDS: tuple[Command, ...] = (
                 metavar="DIR",
             ),
             option("file", "only this file of the version; may be repeated", "many"),
+            option("purpose", "what it is read for, where your binding asks for it"),
         ),
         "fetched",
         "data:get",
