@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import functools
 import itertools
-import os
 import re
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
 
 import psycopg
 from psycopg import errors as pg
@@ -21,6 +18,7 @@ from psycopg.pq import TransactionStatus
 
 from falaj.core.errors import FalajError
 from falaj.store.errors import Exists, StoreAway, StoreBusy, StoreFull, StoreReadOnly
+from falaj.store.metadata.connections import Connections
 from falaj.store.metadata.driver import Params, Row
 
 LOCK_TIMEOUT_MS = 20_000
@@ -73,9 +71,7 @@ class PostgresDatabase:
     def __init__(self, url: str, *, read_only: bool = False) -> None:
         self._url = url
         self.read_only = read_only
-        self._local = threading.local()
-        self._all: list[psycopg.Connection[Any]] = []
-        self._lock = threading.Lock()
+        self._connections: Connections[psycopg.Connection[Row]] = Connections()
 
     @contextmanager
     def read(self) -> Iterator[PostgresTransaction]:
@@ -110,25 +106,17 @@ class PostgresDatabase:
             raise _as_ours(error) from error
 
     def close(self) -> None:
-        with self._lock:
-            for connection in self._all:
-                connection.close()
-            self._all.clear()
-            self._local = threading.local()
+        self._connections.close()
 
     def _connection(self) -> psycopg.Connection[Row]:
-        held: tuple[int, psycopg.Connection[Row]] | None = getattr(self._local, "held", None)
-        if held and held[0] == os.getpid() and not held[1].closed:
-            return held[1]
+        held = self._connections.mine
+        if held is not None and not held.closed:
+            return held
         connection: psycopg.Connection[Row] = psycopg.connect(
             self._url, autocommit=True, prepare_threshold=1, connect_timeout=10, application_name="falaj"
         )
         connection.execute(f"SET lock_timeout = {LOCK_TIMEOUT_MS}")
-        self._local.held = (os.getpid(), connection)
-        with self._lock:
-            self._all = [c for c in self._all if not c.closed]
-            self._all.append(connection)
-        return connection
+        return self._connections.keep(connection)
 
 
 def _as_ours(error: psycopg.Error) -> FalajError:

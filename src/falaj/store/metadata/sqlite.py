@@ -10,13 +10,13 @@ import functools
 import os
 import re
 import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from falaj.core.errors import FalajError
 from falaj.store.errors import Exists, StoreAway, StoreBusy, StoreDamaged, StoreFull, StoreReadOnly
+from falaj.store.metadata.connections import Connections
 from falaj.store.metadata.driver import Params, Row
 
 BUSY_TIMEOUT_MS = 20_000
@@ -65,9 +65,7 @@ class SqliteDatabase:
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         self.read_only = read_only
-        self._local = threading.local()
-        self._all: list[sqlite3.Connection] = []
-        self._lock = threading.Lock()
+        self._connections: Connections[sqlite3.Connection] = Connections()
         if not read_only and not path.exists():
             with _mapped(path):
                 os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
@@ -102,16 +100,12 @@ class SqliteDatabase:
                 raise
 
     def close(self) -> None:
-        with self._lock:
-            for connection in self._all:
-                connection.close()
-            self._all.clear()
-            self._local = threading.local()
+        self._connections.close()
 
     def _connection(self) -> sqlite3.Connection:
-        held: tuple[int, sqlite3.Connection] | None = getattr(self._local, "held", None)
-        if held and held[0] == os.getpid():  # a connection must not cross a fork
-            return held[1]
+        held = self._connections.mine
+        if held is not None:
+            return held
         mode = "ro" if self.read_only else "rw"
         connection = sqlite3.connect(
             f"{self.path.absolute().as_uri()}?mode={mode}",
@@ -126,10 +120,7 @@ class SqliteDatabase:
             connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA temp_store=MEMORY")
-        self._local.held = (os.getpid(), connection)
-        with self._lock:
-            self._all.append(connection)
-        return connection
+        return self._connections.keep(connection)
 
 
 def _is_open(connection: sqlite3.Connection) -> bool:
