@@ -2,7 +2,13 @@
 
 from hypothesis import settings
 
-pytest_plugins = ["tests.parts.network", "tests.parts.postgres", "tests.parts.programs", "tests.parts.seed"]
+pytest_plugins = [
+    "tests.parts.network",
+    "tests.parts.postgres",
+    "tests.parts.programs",
+    "tests.parts.seed",
+    "tests.parts.tls",
+]
 
 settings.register_profile("falaj", deadline=None, print_blob=True)
 settings.load_profile("falaj")

@@ -6,6 +6,7 @@ import http.client
 import io
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +17,14 @@ from falaj.server.logs import Log
 from falaj.server.run import prepare
 from falaj.server.settings import Limits, Settings
 from tests.server.tiny import AMAL, Tiny
+
+
+def until(read: Callable[[], Any]) -> Any:
+    """Ask until there is an answer, for twenty seconds at most; the last answer."""
+    pause, give_up = threading.Event(), time.monotonic() + 20
+    while not (told := read()) and time.monotonic() < give_up:
+        pause.wait(0.005)
+    return told
 
 
 def until_closed(sock: socket.socket) -> bytes:
@@ -32,9 +41,9 @@ def until_closed(sock: socket.socket) -> bytes:
 class Running:
     """A server at work, with what it wrote to its log."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, lines: io.StringIO | None = None) -> None:
         self.tiny = Tiny()
-        self.lines = io.StringIO()
+        self.lines = lines or io.StringIO()
         self.url = ""
         up = threading.Event()
         self._runner = prepare(self.tiny, settings, Log(self.lines), lambda url: (setattr(self, "url", url), up.set()))
@@ -87,6 +96,7 @@ class Running:
         return [msgspec.json.decode(line) for line in self.lines.getvalue().splitlines()]
 
     def stop(self) -> None:
+        """May be called twice."""
         self._runner.stop()
         self._thread.join(30)
         assert not self._thread.is_alive()
@@ -97,8 +107,8 @@ def serving() -> Iterator[Callable[..., Running]]:
     """Starts servers with the limits of a test; stops them afterwards."""
     started: list[Running] = []
 
-    def start(host: str = "127.0.0.1", **limits: Any) -> Running:
-        started.append(Running(Settings(host=host, port=0, limits=msgspec.convert(limits, Limits))))
+    def start(hosts: tuple[str, ...] = (), **limits: Any) -> Running:
+        started.append(Running(Settings(port=0, hosts=hosts, limits=msgspec.convert(limits, Limits))))
         return started[-1]
 
     yield start

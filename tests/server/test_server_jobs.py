@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import http.client
-import threading
 from typing import Any
 
 import msgspec
 import pytest
 
-from tests.server.conftest import Running
+from tests.server.conftest import Running, until
 from tests.server.tiny import AMAL, BADR, NOBODY
 
 FLIGHTS = "/v1/projects/flights"
@@ -177,7 +176,7 @@ def test_jobs_are_few_at_once(serving):
     status, headers, told = begin(server, {"steps": 1})
     assert (status, told["code"], headers["retry-after"]) == (503, "busy", "1")
     server.tiny.go.set()
-    assert not _until(lambda: server.app.jobs.running)
+    assert until(lambda: not server.app.jobs.running)
     assert begin(server, {"steps": 1}, Prefer="wait=20")[0] == 200
 
 
@@ -212,13 +211,3 @@ class _Events:
             elif line.startswith(b"data: "):
                 return name, msgspec.json.decode(line[6:])
         return None
-
-
-def _until(read: Any) -> Any:
-    """Ask until the answer is false; the answer."""
-    pause = threading.Event()
-    for _ in range(2000):
-        if not (told := read()):
-            return told
-        pause.wait(0.005)
-    return told

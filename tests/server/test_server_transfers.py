@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import threading
 from typing import Any
 
 import msgspec
 import pytest
 
-from tests.server.conftest import Running, until_closed
+from tests.server.conftest import Running, until, until_closed
 from tests.server.tiny import AMAL, NOBODY
 
 FLIGHTS = "/v1/projects/flights"
@@ -146,7 +145,7 @@ def test_a_sender_who_leaves_leaves_nothing(serving):
     server = serving()
     with server.raw() as sock:
         sock.sendall(head(f"{STAGING}?name=a.csv", 1 << 24) + b"x" * (1 << 21))
-    assert _soon(lambda: [line["status"] for line in server.log() if line.get("operation") == "staging"]) == [499]
+    assert until(lambda: [line["status"] for line in server.log() if line.get("operation") == "staging"]) == [499]
     assert not list(server.tiny.staged.iterdir())
 
 
@@ -154,7 +153,7 @@ def test_files_are_sent_few_at_once(serving):
     server = serving(uploads=1)
     with server.raw() as sock:
         sock.sendall(head(f"{STAGING}?name=a.csv", 4) + b"ab")
-        assert _soon(lambda: list(server.tiny.staged.iterdir()))
+        assert until(lambda: list(server.tiny.staged.iterdir()))
         assert put(server, b"x")[0] == 503
         assert server.ask("GET", f"{FLIGHTS}/note.list")[0] == 200
         sock.sendall(b"cd")
@@ -213,13 +212,3 @@ def test_a_body_of_unknown_length_is_refused_as_soon_as_it_is_too_large(serving)
         )
         sock.sendall(start + b"3e9\r\n" + b" " * 1001 + b"\r\n")
         assert sock.recv(12) == b"HTTP/1.1 413"
-
-
-def _soon(read: Any) -> Any:
-    """Ask until there is an answer."""
-    pause = threading.Event()
-    for _ in range(4000):
-        if told := read():
-            return told
-        pause.wait(0.005)
-    return read()

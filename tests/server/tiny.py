@@ -18,7 +18,7 @@ import msgspec
 from falaj.access.records import Principal
 from falaj.core.encoding import convert
 from falaj.core.entries import What
-from falaj.core.errors import Conflict, NotFound, Refused, TooLarge, Unauthenticated
+from falaj.core.errors import Conflict, NotFound, Refused, TooLarge, Unauthenticated, Unavailable
 from falaj.core.ids import new_id
 from falaj.core.records import Run
 from falaj.door import Caller, Operations, command, job, query, transfer
@@ -222,6 +222,7 @@ class Tiny:
         self.lost: list[str] = []
         self.staged = Path(tempfile.mkdtemp(prefix="tiny-"))
         self.ready = True
+        self.away = False
 
     def authenticate(self, token_text: str) -> Caller:
         """By the table."""
@@ -240,6 +241,8 @@ class Tiny:
 
     def note_unauthenticated(self, count: int) -> None:
         """Kept for the test."""
+        if self.away:
+            raise Unavailable("the database is away")
         self.unauthenticated.append(count)
         self.noted.release()
 
