@@ -36,8 +36,8 @@ from falaj.store.ledger.log import Sequencer
 from falaj.store.ledger.publish import Publisher
 from falaj.store.rows import RUN
 from falaj.trust.access_operations import claim as claim_store
-from falaj.trust.access_operations import span
 from falaj.trust.records import PrincipalView
+from falaj.trust.rules import span
 
 STAGING_OPERATIONS = ("data.add", "model.register")
 ONE_TIME = "24h"
@@ -65,13 +65,11 @@ class Platform:
         self.door = Door(self.ground, self.operations, self.access, self.staging, opened.token_key)
         self._store = opened.actor
         self._server = server
-        self._publisher = publisher
+        self.ground.publish_to(publisher)
         self.caller = Caller(principal=opening.owner_of(self.ground, opened.actor), embedded=True)
         self._sequencer: Sequencer | None = None
         if server:
-            self._sequencer = Sequencer(
-                self.ground.log, self.ground.database, self.ground.signer, self._publisher.publish
-            )
+            self._sequencer = Sequencer(self.ground.log, self.ground.database, self.ground.signer, publisher.publish)
             self._sequencer.start()
 
     @classmethod
@@ -151,12 +149,7 @@ class Platform:
 
     def sign(self) -> str | None:
         """Number what is pending, sign the head where it grew, publish it; returns the note."""
-        while self.ground.log.sequence(self.ground.database):
-            pass
-        note = self.ground.log.checkpoint(self.ground.database, self.ground.signer)
-        if note is not None:
-            self._publisher.publish(note)
-        return note
+        return self.ground.heads.renew()
 
     # a server's platform
 

@@ -13,7 +13,8 @@ from falaj.store.content import Contents
 from falaj.store.keys.sql import StoreKeys
 from falaj.store.kinds import Kinds
 from falaj.store.ledger.checkpoint import Signer
-from falaj.store.ledger.log import Log
+from falaj.store.ledger.log import Heads, Log
+from falaj.store.ledger.publish import Publisher
 from falaj.store.metadata import Database, Transaction
 from falaj.store.metadata.queries import queries
 from falaj.store.rows import PROJECT
@@ -60,6 +61,13 @@ class Ground:
         self.scratch = scratch
         self.four_eyes = four_eyes
         self.residency: Callable[[Transaction, str, str], None] = lambda _tx, _project, _what: None
+        self.publisher: Publisher | None = None
+        self.heads = Heads(log, database, signer, self._publish)
+
+    def publish_to(self, publisher: Publisher) -> None:
+        """From now on signed heads are kept there too, and none is signed that does not continue what lies there."""
+        self.publisher = publisher
+        self.log.kept = publisher.newest
 
     def project_by_name(self, tx: Transaction, project: str) -> Project | None:
         """A project by its name, None where there is none."""
@@ -95,5 +103,9 @@ class Ground:
 
     def close(self) -> None:
         """Close the database."""
+        self.heads.close()
         self.database.close()
 
+    def _publish(self, note: str) -> None:
+        if self.publisher is not None:
+            self.publisher.publish(note)

@@ -22,7 +22,7 @@ from falaj.core.ids import new_id
 from falaj.store.ledger.log import Log
 from falaj.store.ledger.merkle import Frontier
 from falaj.store.metadata import Database, Transaction
-from falaj.store.metadata.digests import commitment, row_digest
+from falaj.store.metadata.digests import SALT_BYTES, commitment, row_digest
 from falaj.store.metadata.tables import Table
 
 R = TypeVar("R", bound=msgspec.Struct)
@@ -93,7 +93,7 @@ class Unit:
         """
         committed = None
         if detail:
-            salt, body = os.urandom(32), canonical(detail)
+            salt, body = os.urandom(SALT_BYTES), canonical(detail)
             committed = commitment(salt, body)
             self._details.append((self.entry_id, salt, body))
         entry = Entry(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -21,10 +20,7 @@ from falaj.core.names import name
 from falaj.door import Context, command, query
 from falaj.store.unit import Unit
 from falaj.trust import records as r
-
-_SPAN = re.compile(r"([1-9][0-9]{0,4})([hdw])")
-_UNITS = {"h": "hours", "d": "days", "w": "weeks"}
-MAX_SPAN = timedelta(days=3660)
+from falaj.trust.rules import span
 
 
 @command("principal.add", on="store", entry=What.PRINCIPAL_ADDED, role="owner", cli="principal add")
@@ -230,17 +226,6 @@ def new_principal(
     unit.add(PRINCIPAL, row)
     raise_revision(unit)
     return row
-
-
-def span(text: str) -> timedelta:
-    """A span of time: `8h`, `30d`, `12w`. Raises: Invalid."""
-    match = _SPAN.fullmatch(text)
-    length = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else timedelta()
-    if not timedelta() < length <= MAX_SPAN:
-        raise Invalid(
-            f"span {text[:20]!r}: hours, days or weeks are expected, ten years at most", next_step="such as 30d"
-        )
-    return length
 
 
 def _keep_token(unit: Unit, row: tokens.Token) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -74,7 +74,15 @@ class HolderView(View, frozen=True, kw_only=True):
 
 
 class EntryView(View, frozen=True, kw_only=True):
-    """An entry as people read it. `detail` is what the erasable side table still holds."""
+    """An entry as people read it.
+
+    Attributes:
+        leaf: its number, None while it waits for one.
+        by, on, project: names where they are known and the caller may see them, else ids.
+        changes: how many governed rows it left changed.
+        detail: the words beside it that are still kept.
+        words: whether those are kept and are those that were written; erased words are lawful, changed ones are not.
+    """
 
     leaf: int | None
     id: str
@@ -86,6 +94,35 @@ class EntryView(View, frozen=True, kw_only=True):
     on: tuple[str, ...]
     changes: int
     detail: dict[str, Any]
+    words: Literal["none", "kept", "erased", "changed", "hidden"]
+
+
+class ChangeView(View, frozen=True, kw_only=True):
+    """A governed row after an entry: the keyed digest of its state, None where the entry deleted it."""
+
+    table: str
+    key: str
+    digest: str | None
+
+
+class EntryShown(EntryView, frozen=True, kw_only=True):
+    """One entry in full.
+
+    Attributes:
+        person: id of the person behind who did it.
+        cause: id of the entry that caused it.
+        rows: what it left changed.
+        commitment: what it commits its words by.
+        body: the leaf, byte for byte.
+        signed: whether the newest checkpoint covers it.
+    """
+
+    person: str
+    cause: str | None
+    rows: tuple[ChangeView, ...]
+    commitment: str | None
+    body: str
+    signed: bool
 
 
 class EntryPage(View, frozen=True, kw_only=True):
@@ -106,17 +143,31 @@ class ProblemView(View, frozen=True, kw_only=True):
 
 
 class Verified(View, frozen=True, kw_only=True):
-    """What a verification found. `ok` is true only where nothing was found and everything asked was looked at."""
+    """What a verification found. `ok` is true only where nothing was found and everything asked was looked at.
+
+    Attributes:
+        checkpoints: signed heads in the database that hold; kept: those from outside that hold.
+        signed: the largest size that such a head covers; entries after it rest on the tree's nodes alone.
+        details: entries whose words are still kept.
+        versions, bytes_read: versions whose bytes were checked, and the bytes read for it.
+        unreadable: packs or versions whose keys were destroyed on purpose, which is lawful.
+        unlisted: problems beyond those listed.
+    """
 
     ok: bool
     entries: int
     states: int
+    details: int
     pending: int
     checkpoints: int
+    kept: int
+    signed: int
     root: str
     versions: int
     bytes_read: int
+    unreadable: int
     problems: tuple[ProblemView, ...]
+    unlisted: int
 
 
 class Exported(View, frozen=True, kw_only=True):
@@ -128,14 +179,26 @@ class Exported(View, frozen=True, kw_only=True):
 
 
 class Proof(View, frozen=True, kw_only=True):
-    """An inclusion proof of one leaf under the newest signed checkpoint."""
+    """An inclusion proof of one leaf under the newest signed checkpoint. Hashes are base64, from the leaf upwards."""
 
+    proof: Literal["inclusion"] = "inclusion"
     leaf: int
     size: int
     root: str
     path: tuple[str, ...]
     body: str
     checkpoint: str
+
+
+class Consistency(View, frozen=True, kw_only=True):
+    """A proof that the ledger of one size is the beginning of that of another. Hashes are base64, as in RFC 6962."""
+
+    proof: Literal["consistency"] = "consistency"
+    old: int
+    new: int
+    old_root: str
+    new_root: str
+    path: tuple[str, ...]
 
 
 class KeyView(View, frozen=True, kw_only=True):
@@ -162,15 +225,41 @@ class KeyReceipt(View, frozen=True, kw_only=True):
 
 
 class Collected(View, frozen=True, kw_only=True):
-    """What garbage collection did, or would do."""
+    """What garbage collection did, or would do.
+
+    Attributes:
+        kept_packs: packs that stay; partly_used_bytes: what nothing reaches in them, which goes when they do.
+        versions_emptied: retired versions that lost their bytes.
+        skipped: key domain -> the reason that nothing of it was taken.
+        failed: packs that could not be removed; the next collection tries again.
+    """
 
     packs: int
     bytes: int
     kept_packs: int
     partly_used_bytes: int
     versions_emptied: int
+    skipped: dict[str, str]
+    failed: tuple[str, ...]
     dry_run: bool
     entry_id: str | None
+
+
+class Repaired(View, frozen=True, kw_only=True):
+    """What was repaired, and the entry that says so.
+
+    Attributes:
+        nodes: nodes of the ledger's tree written anew from the entries.
+        columns: entries whose index columns were set back to what their bodies say.
+        versions: versions whose declared fields were written anew.
+        lost_runs: runs of dead processes of this host.
+    """
+
+    nodes: int
+    columns: int
+    versions: int
+    lost_runs: int
+    entry_id: str
 
 
 class Status(View, frozen=True, kw_only=True):

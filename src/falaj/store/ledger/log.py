@@ -9,16 +9,22 @@ visible, but not yet under a root.
 from __future__ import annotations
 
 import threading
+import typing
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from falaj.core.encoding import canonical, moment
 from falaj.core.entries import Entry
+from falaj.core.errors import FalajError
 from falaj.store.ledger.checkpoint import Checkpoint, Signer, Verifier, open_note, sign_checkpoint
 from falaj.store.ledger.errors import LedgerDamaged
 from falaj.store.ledger.merkle import Frontier, leaf_hash
 from falaj.store.metadata import Database, Transaction
 from falaj.store.metadata.queries import queries
+
+if typing.TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 SQL = queries("ledger")
 SEQUENCER_LOCK = 4625720
@@ -110,12 +116,17 @@ class Log:
         row = tx.row(SQL["leaf_of"], {"id": entry_id})
         return None if row is None or row[0] is None else int(row[0])
 
+    def number_alone(self, tx: Transaction) -> None:
+        """From now to the end of a writing transaction nobody else gives numbers or writes nodes."""
+        if not self.inline:
+            tx.row(SQL["number_alone"], {"lock": SEQUENCER_LOCK})
+
     def sequence(self, database: Database) -> int:
         """Number what is pending, at most one batch; returns how many. Safe to call from several processes."""
         if self.inline:
             return 0
         with database.write() as tx:
-            tx.row("SELECT pg_advisory_xact_lock(:lock)", {"lock": SEQUENCER_LOCK})
+            self.number_alone(tx)
             pending = tx.rows(SQL["pending"], {"limit": BATCH})
             if not pending:
                 return 0
@@ -211,6 +222,7 @@ class Heads:
         self._earlier = earlier
         self._published: str | None = None
         self._lock = threading.Lock()
+        self._apart: ThreadPoolExecutor | None = None
 
     def renew(self) -> str | None:
         """Number what waits, sign the head where it grew, and publish it; never inside an open transaction.
@@ -226,6 +238,24 @@ class Heads:
                 self._publish(note)
                 self._published = note
         return note
+
+    def renew_apart(self) -> None:
+        """As `renew`, in a thread of its own: for who has a snapshot open, which sees it if nothing was read in it yet.
+
+        Raises nothing: a head that cannot be signed stays unsigned, and whoever looks finds why.
+        """
+        from concurrent.futures import ThreadPoolExecutor  # it imports logging, which few commands need
+
+        with self._lock:
+            if self._apart is None:
+                self._apart = ThreadPoolExecutor(1, "falaj-heads")
+        with suppress(FalajError):
+            self._apart.submit(self.renew).result()
+
+    def close(self) -> None:
+        """End the thread, where there is one."""
+        if self._apart is not None:
+            self._apart.shutdown()
 
 
 class Sequencer:

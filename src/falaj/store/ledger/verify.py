@@ -25,14 +25,13 @@ from falaj.store.ledger.fold import UNREADABLE, EntryRow, Fold, decode_entry
 from falaj.store.ledger.merkle import Node
 from falaj.store.ledger.problems import Problem, checkpoint_problem, detail_problem, state_problem
 from falaj.store.ledger.tree_check import compare_nodes
-from falaj.store.metadata.digests import commitment
+from falaj.store.metadata.digests import is_committed
 
 T = TypeVar("T")
 StateRow = tuple[str, str, str]
 # entry, salt, body of the words; leaf and body of the entry, None where there is none
 DetailRow = tuple[str, bytes, bytes, int | None, bytes | None]
 _MISSING = object()
-SALT_BYTES = 32
 MOST_PROBLEMS = 10_000
 
 
@@ -94,7 +93,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return not self.problems
 
 
-class _Heads(msgspec.Struct):
+class Heads(msgspec.Struct):
+    """How many checkpoints hold, and the largest size that one of them covers."""
+
     holding: int = 0
     proven: int = 0
 
@@ -110,7 +111,7 @@ def verify(source: Source, verifiers: Sequence[Verifier], kept: Iterable[str] = 
     fold.feed(source.entries())
     fold.feed_pending(source.pending())
     problems = list(fold.problems)
-    stored, outside = _Heads(), _Heads()
+    stored, outside = Heads(), Heads()
     problems += check_checkpoints(fold, source.checkpoints(), verifiers, stored)
     problems += check_checkpoints(fold, ((None, note) for note in kept), verifiers, outside)
     signed = max(stored.proven, outside.proven)
@@ -135,7 +136,7 @@ def verify(source: Source, verifiers: Sequence[Verifier], kept: Iterable[str] = 
 
 
 def check_checkpoints(
-    fold: Fold, notes: Iterable[tuple[int | None, str]], verifiers: Sequence[Verifier], heads: _Heads | None = None
+    fold: Fold, notes: Iterable[tuple[int | None, str]], verifiers: Sequence[Verifier], heads: Heads | None = None
 ) -> Iterator[Problem]:
     """Compare checkpoints with the tree of the entries.
 
@@ -143,7 +144,7 @@ def check_checkpoints(
         notes: each with the size it is stored under, None for one kept elsewhere.
         heads: counts those that hold.
     """
-    heads = heads if heads is not None else _Heads()
+    heads = heads if heads is not None else Heads()
     differing: list[Checkpoint] = []
     for size, note in notes:
         try:
@@ -211,7 +212,7 @@ def compare_details(rows: Iterable[DetailRow]) -> Iterator[Problem]:
             continue  # named already: the entry itself cannot be read
         if said is None:
             yield detail_problem("detail_unexplained", entry, leaf, f"no entry commits to the words kept as {entry}")
-        elif not _is_committed(said, salt, words):
+        elif not is_committed(said, salt, words):
             message = f"the words beside entry {entry if leaf is None else leaf} are not those that were written"
             yield detail_problem("detail_changed", entry, leaf, message)
 
@@ -234,12 +235,6 @@ def with_leaves(problems: Sequence[Problem], entries: Iterable[EntryRow]) -> lis
 def _listed(problems: Iterator[Problem]) -> tuple[list[Problem], int]:
     """The first of them, and how many there are beyond."""
     return list(islice(problems, MOST_PROBLEMS)), sum(1 for _ in problems)
-
-
-def _is_committed(said: str, salt: object, words: object) -> bool:
-    if not isinstance(salt, bytes) or not isinstance(words, bytes) or len(salt) != SALT_BYTES:
-        return False
-    return commitment(salt, words) == said
 
 
 def _changed(table: str, key: str, was: object, waits: bool) -> Problem:

@@ -18,11 +18,20 @@ def row_digest(table: str, row: msgspec.Struct, key: bytes) -> str:
     return b3k(blake3(table.encode() + b"\0" + canonical(row), key=key).digest())
 
 
+SALT_BYTES = 32
+
+
 def commitment(salt: bytes, body: bytes) -> str:
     """The commitment to the words beside an entry.
 
     Args:
         salt: 32 random bytes kept with the words: once both are erased, nobody can confirm a guess of them.
-    Raises: ValueError for a salt of another length.
     """
     return b3k(blake3(body, key=salt).digest())
+
+
+def is_committed(said: str, salt: object, body: object) -> bool:
+    """Whether a commitment is to these words, whatever a changed database holds in their place."""
+    if not isinstance(salt, bytes) or not isinstance(body, bytes) or len(salt) != SALT_BYTES:
+        return False
+    return commitment(salt, body) == said

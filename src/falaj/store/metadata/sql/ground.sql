@@ -16,3 +16,9 @@ SELECT value FROM meta WHERE key = :key;
 
 -- name: set_meta       set a fact about the store
 INSERT INTO meta (key, value) VALUES (:key, :value) ON CONFLICT (key) DO UPDATE SET value = excluded.value;
+
+-- name: sqlite_version      the version of the library
+SELECT sqlite_version();
+
+-- name: postgresql_version  the version of the server
+SELECT current_setting('server_version');

@@ -21,6 +21,12 @@ UPDATE ledger_entry SET leaf = batch.leaf
   FROM unnest(CAST(:ids AS text[]), CAST(:leaves AS bigint[])) AS batch (id, leaf)
  WHERE ledger_entry.id = batch.id;
 
+-- name: number_alone     wait until no other transaction gives numbers (PostgreSQL)
+SELECT pg_advisory_xact_lock(:lock);
+
+-- name: index_entry      set the columns that index an entry
+UPDATE ledger_entry SET id = :id, project = :project, what = :what, op = :op, at = :at WHERE leaf = :leaf;
+
 -- name: count_pending    how many wait for a number
 SELECT count(*) FROM ledger_entry WHERE leaf IS NULL;
 
@@ -29,6 +35,9 @@ SELECT hash FROM ledger_node WHERE level = :level AND idx = :idx;
 
 -- name: add_node         one complete subtree
 INSERT INTO ledger_node (level, idx, hash) VALUES (:level, :idx, :hash);
+
+-- name: clear_nodes      before all are written anew from the entries
+DELETE FROM ledger_node;
 
 -- name: last_checkpoint  the newest signed head
 SELECT size, note FROM ledger_checkpoint ORDER BY size DESC LIMIT 1;
@@ -55,6 +64,11 @@ SELECT leaf, body, id, project, what, op, at FROM ledger_entry WHERE leaf IS NOT
 SELECT id, leaf, project, what, op, at, body FROM ledger_entry
  WHERE leaf < :before AND (:project = '' OR project = :project) AND (:what = '' OR what = :what)
  ORDER BY leaf DESC LIMIT :limit;
+
+-- name: pending_page     entries of a project (or all) that wait for a number, newest first; only of one event if given
+SELECT id, leaf, project, what, op, at, body FROM ledger_entry
+ WHERE leaf IS NULL AND (:project = '' OR project = :project) AND (:what = '' OR what = :what)
+ ORDER BY arrived DESC LIMIT :limit;
 
 -- name: by_leaf          one entry by its leaf number
 SELECT id, leaf, project, what, op, at, body FROM ledger_entry WHERE leaf = :leaf;
