@@ -39,10 +39,10 @@ from falaj.cli.table import COMMANDS
         ("asset list model", "asset list", {}, {"kind": "model"}),
         ("feature_view list --limit 3", "feature_view list", {}, {"limit": 3}),
         (
-            "model register d m.onnx --input a:1 --input b:2",
+            "model register d m.onnx --label y --input a:1 --input b:2",
             "model register",
             {},
-            {"model": "d", "path": "m.onnx", "inputs": ["a:1", "b:2"]},
+            {"model": "d", "paths": ["m.onnx"], "label": "y", "inputs": ["a:1", "b:2"]},
         ),
         ("--version", "version", {}, {}),
     ],

@@ -98,6 +98,10 @@ def run(given: Given) -> Any:
 
     session = target.resolve(given.options).open()
     try:
+        if command.scoped:
+            from falaj.cli.scopes import scope
+
+            args[command.scoped] = scope(session.project, args.get(command.scoped, ""))
         shown = not given.options.keys() & {"json", "quiet"}
         with Reporter(shown=shown, colour=_coloured(given.options, sys.stderr)) as progress:
             if handler is not None:

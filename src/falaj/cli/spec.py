@@ -50,6 +50,7 @@ class Command(NamedTuple):
         render: name of the renderer in `render.RENDERERS`.
         handler: `module:function` below `falaj.cli.commands` that works around the operation; "" calls it as it is.
         fixed: arguments of the operation that the command itself decides.
+        scoped: the argument that is a scope, typed in its short form (see `scopes`); the project where it is left out.
         local: why there is no operation behind it.
     """
 
@@ -61,6 +62,7 @@ class Command(NamedTuple):
     handler: str = ""
     examples: tuple[str, ...] = ()
     fixed: tuple[tuple[str, Any], ...] = ()
+    scoped: str = ""
     local: str = ""
     group: str = ""
 

@@ -51,18 +51,33 @@ def told_contract(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
 
 
 def told_registered(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
-    """A new version of a model."""
-    head = f"{safe(result['model'])} v{result['version']}"
-    told = fields((key, value) for key, value in result.items() if key not in _HEAD)
-    return [joined(head, entry_of(result)), *indented(told)]
+    """A new version of a model: what it reads and predicts, from which data and code, signed by which key."""
+    stored = f"{size(result['size_bytes'])} read, {size(result['stored_bytes'])} stored"
+    head = joined(f"{safe(result['model'])} v{result['version']}", safe(result["format"]), stored, entry_of(result))
+    kept = ("label", "inputs", "data", "code", "sha256", "run")
+    signed = joined(f"signed by key {safe(result['key'])}", f"loaded under {plain(result['sandbox'])}")
+    return [head, *indented(fields((key, result.get(key)) for key in kept)), f"  {signed}"]
+
+
+def told_model_verified(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """A model version that holds, with all that was looked at."""
+    rows = [("ok" if c["ok"] else "no", safe(c["check"]).replace("_", " "), safe(c["note"])) for c in result["checks"]]
+    head = joined(f"{safe(result['model'])} v{result['version']}", "sound", safe(result["digest"]))
+    return [head, *indented(table(rows))]
 
 
 def told_predicted(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
-    """Predictions, and the version of the dataset that holds them."""
-    into = safe(str(result.get("dataset") or result.get("into") or ""))
-    rows = "" if result.get("rows") is None else f"{number(result['rows'])} rows"
-    told = fields((key, value) for key, value in result.items() if key not in {*_HEAD, "into", "rows"})
-    return [joined(f"{into} v{result['version']}", rows, entry_of(result)), *indented(told)]
+    """Predictions: how many, by which model on which data, and the ref that moved."""
+    mean = result.get("mean_probability")
+    head = joined(
+        f"{safe(result['dataset'])} v{result['version']}",
+        f"{number(result['rows'])} rows",
+        "" if mean is None else f"mean probability {plain(mean)}",
+        f"{size(result['stored_bytes'])} stored",
+    )
+    by = f"by {safe(result['model'])} on {safe(result['data'])}"
+    moved = joined(f"{short(result['ref'])}  {step(result.get('previous'), result['version'])}", entry_of(result))
+    return [head, joined(by, f"verdict {safe(result['verdict'])}"), moved]
 
 
 def told_verdict(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
@@ -75,7 +90,6 @@ def told_verdict(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
     return [joined(head, state, gate, entry_of(result)), *indented(findings), *indented(told)]
 
 
-_HEAD = frozenset({"model", "dataset", "version", "entry", "entry_id"})
 _VERDICT = frozenset({"thing", "ref", "version", "passed", "gate", "gate_version", "findings", "entry", "entry_id"})
 
 

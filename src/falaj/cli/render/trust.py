@@ -8,6 +8,8 @@ from typing import Any
 from falaj.cli.render.shapes import Lines, entry_of, fields, indented, joined, page, records, short
 from falaj.cli.text import counted, number, plain, safe, size, table
 
+MAX_PROBLEMS = 100
+
 
 def told_explanation(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
     """What decided."""
@@ -102,12 +104,18 @@ def _about(detail: Mapping[str, Any]) -> str:
 
 
 def told_entry(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
-    """One entry with the words beside it."""
-    number_ = "pending" if result["leaf"] is None else str(result["leaf"])
-    head = joined(f"entry {number_}", safe(result["what"]), plain(result["at"]), f"by {safe(result['by'])}")
-    detail = dict(result.get("detail") or {})
-    kept = [(key, result.get(key)) for key in ("id", "op", "project", "on", "changes")]
-    return [head, *indented(fields([*kept, *detail.items()]))]
+    """One entry: who did what to what, the words beside it, the rows it explains."""
+    at = "pending" if result["leaf"] is None else str(result["leaf"])
+    signed = "under a signed checkpoint" if result.get("signed") else "not yet under a signed checkpoint"
+    head = joined(f"entry {at}", safe(result["what"]), plain(result["at"]), f"by {safe(result['by'])}")
+    kept = [(key, result.get(key)) for key in ("id", "op", "project", "on", "cause")]
+    lines = [head, *indented(fields([*kept, ("words", result.get("words")), ("signed", signed)]))]
+    if detail := result.get("detail"):
+        lines += indented(["beside it", *indented(fields(detail.items()))])
+    if rows := result.get("rows"):
+        changed = [(safe(r["table"]), safe(r["key"]), safe(r["digest"] or "deleted")) for r in rows]
+        lines += indented(["rows after it", *indented(table(changed))])
+    return lines
 
 
 def told_verified(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
@@ -115,24 +123,26 @@ def told_verified(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
     looked = [
         counted(result["entries"], "entry"),
         f"root {safe(result['root'])}" if result.get("root") else "no root",
-        counted(result["checkpoints"], "checkpoint"),
+        f"{counted(result['checkpoints'], 'checkpoint')}, {result['kept']:,} kept outside",
+        f"{counted(result['states'], 'state')}",
     ]
     if result.get("versions"):
         looked.append(f"{counted(result['versions'], 'version')}, {size(result['bytes_read'])} read")
     if result.get("pending"):
         looked.append(f"{counted(result['pending'], 'entry')} not yet under a root")
-    problems = result["problems"]
     if result["ok"]:
-        return [" · ".join([*looked, "consistent", "every state change has its entry"])]
-    lines = [f"damaged  {counted(len(problems), 'problem')} found", *indented(_problems(problems))]
-    return [*lines, " · ".join(looked)]
+        return [" · ".join([*looked, "consistent", "every state has its entry"])]
+    problems = result["problems"]
+    found = counted(len(problems) + result["unlisted"], "problem")
+    return [f"damaged  {found} found", *indented(_problems(problems, result["unlisted"])), " · ".join(looked)]
 
 
-def _problems(problems: list[Mapping[str, Any]]) -> Lines:
-    rows = [(safe(p["sort"]).replace("_", " "), safe(p["where"]), safe(p["message"], 1000)) for p in problems[:100]]
+def _problems(problems: list[Mapping[str, Any]], unlisted: int) -> Lines:
+    shown = problems[:MAX_PROBLEMS]
+    rows = [(safe(p["sort"]).replace("_", " "), safe(p["where"]), safe(p["message"], 1000)) for p in shown]
     steps = dict.fromkeys(safe(p["next_step"]) for p in problems if p.get("next_step"))
-    rest = len(problems) - len(rows)
-    more = [f"… and {rest:,} more; --json shows all"] if rest > 0 else []
+    rest = len(problems) - len(shown) + unlisted
+    more = [f"… and {rest:,} more; --json shows {len(problems):,}"] if rest else []
     return [*table(rows), *more, *(f"next   {one}" for one in list(steps)[:5])]
 
 
@@ -143,14 +153,17 @@ def told_exported(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
 
 
 def told_proof(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
-    """An inclusion proof: the hashes from the leaf to the root, and the signed checkpoint."""
-    head = f"entry {result['leaf']} is under the root of {counted(result['size'], 'entry')}"
+    """A proof for a stranger: the hashes that lead to the root, and the signed checkpoint where it has one."""
+    if result["proof"] == "consistency":
+        head = f"the ledger of {counted(result['new'], 'entry')} begins with that of {number(result['old'])}"
+        roots = [("old root", safe(result["old_root"])), ("new root", safe(result["new_root"]))]
+    else:
+        head = f"entry {result['leaf']} is one of the {counted(result['size'], 'entry')} under the signed root"
+        roots = [("root", safe(result["root"])), ("body", safe(result["body"], 4000))]
     path = [("path" if not at else "", safe(one)) for at, one in enumerate(result["path"])]
-    note = [("checkpoint" if not at else "", safe(one)) for at, one in enumerate(result["checkpoint"].splitlines())]
-    return [
-        head,
-        *indented(table([("root", safe(result["root"])), ("body", safe(result["body"], 4000)), *path, *note])),
-    ]
+    note = str(result.get("checkpoint") or "").splitlines()
+    signed = [("checkpoint" if not at else "", safe(one)) for at, one in enumerate(note)]
+    return [head, *indented(table([*roots, *path, *signed]))]
 
 
 def told_keys(result: Any, given: Mapping[str, Any]) -> Lines:
@@ -175,8 +188,18 @@ def told_collected(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines
     if result.get("partly_used_bytes"):
         told.append(f"{size(result['partly_used_bytes'])} in them are used no more")
     if result.get("versions_emptied"):
-        told.append(f"the bytes of {counted(result['versions_emptied'], 'retired version')} are gone")
-    return [*lines, "  " + ", ".join(told)]
+        gone = "would go" if result["dry_run"] else "are gone"
+        told.append(f"the bytes of {counted(result['versions_emptied'], 'retired version')} {gone}")
+    lines.append("  " + ", ".join(told))
+    lines += [f"  skipped  {safe(domain)}  {safe(why)}" for domain, why in result.get("skipped", {}).items()]
+    lines += [f"  not removed  {safe(pack)}, the next gc tries again" for pack in result.get("failed", ())]
+    return lines
+
+
+def told_repaired(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """What was written anew."""
+    counts = [f"{key.replace('_', ' ')} {value:,}" for key, value in result.items() if isinstance(value, int)]
+    return [joined("repaired", ", ".join(counts), entry_of(result))]
 
 
 def told_status(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:

@@ -6,9 +6,9 @@ operation's `faces.cli` has its command here, and each command here has its oper
 """
 
 from falaj.cli.spec import Command
-from falaj.cli.table import assets, keeping, rooms
+from falaj.cli.table import assets, rooms, trust, upkeep
 from falaj.cli.table.common import GLOBAL
 
 __all__ = ["COMMANDS", "GLOBAL"]
 
-COMMANDS: tuple[Command, ...] = (*assets.COMMANDS, *rooms.COMMANDS, *keeping.COMMANDS)
+COMMANDS: tuple[Command, ...] = (*assets.COMMANDS, *rooms.COMMANDS, *trust.COMMANDS, *upkeep.COMMANDS)

@@ -72,10 +72,11 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "model register",
         "model.register",
-        "Register a model file (skops or ONNX) as a new version, with the data it came from.",
+        "Register a model file (skops or ONNX) as a new version, signed, with the data it came from.",
         (
             Arg("model", "name of the model", complete="thing"),
-            Arg("path", "the model file", metavar="FILE", complete="file"),
+            Arg("paths", "the model file; others go with it", type="many", metavar="FILE", complete="file"),
+            Arg("label", "what it predicts, as SQL over the data: arr_delay > 30", "--label"),
             Arg(
                 "inputs",
                 "a dataset version it was trained on; may be repeated",
@@ -84,12 +85,22 @@ COMMANDS: tuple[Command, ...] = (
                 False,
                 complete="thing",
             ),
-            option("label", "what it predicts, as SQL: arr_delay > 30"),
-            option("run", "the run that made it"),
+            option("run", "the run that made it: what it used is an input too"),
+            Arg(
+                "columns",
+                "a column it reads, in its order, where the file does not say; may be repeated",
+                "--column",
+                "many",
+                False,
+                metavar="NAME[:TYPE]",
+            ),
         ),
         "registered",
         "model:register",
-        ("falaj model register delay model.skops --input flights@main --label 'arr_delay > 30'",),
+        (
+            "falaj model register delay model.skops --input flights@main --label 'arr_delay > 30'",
+            "falaj model register delay model.onnx --label 'arr_delay > 30' --column hour:integer --column origin:text",
+        ),
         group=_MODELS,
     ),
     Command(
@@ -97,7 +108,7 @@ COMMANDS: tuple[Command, ...] = (
         "model.verify",
         "Check a model version: signature, digest, format, verdict.",
         (THING,),
-        "plain",
+        "model_verified",
         examples=("falaj model verify delay@production",),
         group=_MODELS,
     ),
@@ -108,7 +119,8 @@ COMMANDS: tuple[Command, ...] = (
         (
             Arg("model", "the model: name@ref", complete="thing"),
             Arg("data", "the data to score: name@ref or name:N", complete="thing"),
-            option("into", "dataset that takes the predictions"),
+            Arg("into", "dataset that takes the predictions", "--into"),
+            option("purpose", "what they are made for, where your binding asks for it"),
         ),
         "predicted",
         examples=("falaj predict delay@production flights@2013-06 --into delay_predictions",),

@@ -1,0 +1,150 @@
+"""The upkeep of the store: server, ledger, verification, what can go."""
+
+from __future__ import annotations
+
+from falaj.cli.spec import Arg, Command, option
+from falaj.cli.table.common import LIMIT
+
+_UPKEEP = "upkeep"
+ENTRY = Arg("entry", "number or id of the entry")
+
+COMMANDS: tuple[Command, ...] = (
+    Command(
+        "server",
+        "",
+        "Serve the project over HTTP on this machine.",
+        (
+            option("host", "address to listen on (default: 127.0.0.1, this machine only)"),
+            option("port", "port to listen on (default: 7400; 0 takes a free one)", "int"),
+            option("database", "postgresql://… (default: what the project says)", metavar="URL"),
+            option("tls_cert", "certificate chain, PEM", metavar="FILE", complete="file"),
+            option("tls_key", "its private key, PEM", metavar="FILE", complete="file"),
+            option("allow_host", "a host name that clients use; may be repeated", "many", metavar="NAME"),
+            option("behind_proxy", "a proxy in front ends TLS and sets X-Forwarded-*", "switch"),
+        ),
+        "silent",
+        "local:server",
+        (
+            "falaj server",
+            "falaj server --host 0.0.0.0 --tls-cert tls.crt --tls-key tls.key --allow-host falaj.example.ae",
+        ),
+        local="serves the operations",
+        group=_UPKEEP,
+    ),
+    Command(
+        "ledger log",
+        "ledger.log",
+        "Entries, newest first.",
+        (
+            option("what", "only this event: ref.moved, request.refused, …"),
+            option("before", "go on before this entry, as the page before said", "int"),
+            LIMIT,
+            option("scope", "store, or project:NAME (default: the project)"),
+        ),
+        "entries",
+        examples=("falaj ledger log --limit 20", "falaj ledger log --scope store --what request.refused"),
+        scoped="scope",
+        group=_UPKEEP,
+    ),
+    Command(
+        "ledger show",
+        "ledger.show",
+        "One entry, with the words beside it.",
+        (ENTRY,),
+        "entry",
+        "entries:show",
+        ("falaj ledger show 1204",),
+        group=_UPKEEP,
+    ),
+    Command(
+        "ledger verify",
+        "ledger.verify",
+        "Check every entry and checkpoint, and that each state has its entry.",
+        (
+            Arg(
+                "kept",
+                "file with a checkpoint that was kept elsewhere: shows a cut tail; may be repeated",
+                "--kept",
+                "many",
+                False,
+                metavar="FILE",
+                complete="file",
+            ),
+        ),
+        "verified",
+        "entries:verify",
+        ("falaj ledger verify", "falaj ledger verify --kept march.checkpoint"),
+        group=_UPKEEP,
+    ),
+    Command(
+        "ledger proof",
+        "ledger.proof",
+        "Prove to a stranger that an entry is in the ledger: the hashes up to the signed root.",
+        (ENTRY,),
+        "proof",
+        "entries:proof",
+        ("falaj ledger proof 1204 --json",),
+        group=_UPKEEP,
+    ),
+    Command(
+        "ledger consistency",
+        "ledger.consistency",
+        "Prove to a stranger that the ledger of one size is the beginning of that of another.",
+        (
+            Arg("old", "number of entries then", type="int"),
+            Arg("new", "number of entries later (default: all that are signed)", type="int", need=False),
+        ),
+        "proof",
+        examples=("falaj ledger consistency 1000 1412 --json",),
+        group=_UPKEEP,
+    ),
+    Command(
+        "ledger export",
+        "ledger.export",
+        "Write leaves, checkpoint and key into a folder, for a stranger to verify.",
+        (Arg("into", "folder to write to", metavar="DIR", complete="folder"),),
+        "exported",
+        "ledger:export",
+        ("falaj ledger export proof",),
+        group=_UPKEEP,
+    ),
+    Command(
+        "verify",
+        "store.verify",
+        "Check everything: objects decrypted and compared, metadata, ledger.",
+        (),
+        "verified",
+        examples=("falaj verify",),
+        group=_UPKEEP,
+    ),
+    Command(
+        "gc",
+        "store.gc",
+        "Delete bytes that no version and no running upload can reach.",
+        (option("dry_run", "say what would be deleted, delete nothing", "switch"),),
+        "collected",
+        examples=("falaj gc --dry-run", "falaj gc"),
+        group=_UPKEEP,
+    ),
+    Command(
+        "completion",
+        "",
+        "Print the completion script for a shell.",
+        (Arg("shell", "which shell", choices=("bash", "zsh", "fish")),),
+        "script",
+        "local:completion",
+        ("source <(falaj completion bash)", "falaj completion fish > ~/.config/fish/completions/falaj.fish"),
+        local="prints a script",
+        group=_UPKEEP,
+    ),
+    Command(
+        "version",
+        "",
+        "The version of Falaj.",
+        (),
+        "version",
+        "local:version",
+        local="says what is installed",
+        group=_UPKEEP,
+    ),
+)
