@@ -14,12 +14,15 @@ from falaj.models import operations as models
 from falaj.models.kinds import MODEL
 from falaj.store.kinds import Kind
 from falaj.tracking import operations as tracking
-from falaj.trust import access_operations
+from falaj.trust import access_operations, key_operations, ledger_operations, store_operations
 
 KINDS: tuple[Kind[Any], ...] = (DATASET, CONTRACT, MODEL, GATE, POLICY, LOCATION)
 ROOMS = (
     assets,
     access_operations,
+    key_operations,
+    ledger_operations,
+    store_operations,
     data,
     tracking,
     models,

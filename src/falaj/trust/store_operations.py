@@ -58,6 +58,7 @@ def verify(ctx: Context) -> r.Verified:
     """
     found = ctx.ground.contents.verify(ctx.progress)
     ctx.progress("verifying the ledger", 0, 1)
+    ctx.ground.heads.renew_apart()
     with ctx.reading() as tx:
         report = proving.verified(ctx.ground, tx)
     destroyed = sum(1 for p in found.problems if p.sort == "destroyed")
