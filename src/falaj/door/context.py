@@ -160,6 +160,7 @@ class Context:
             datetime.now(UTC),
             token_scope=token.scope if token else (STORE,),
             token_roles=token.roles if token else (ANY_ROLE,),
+            attributes=self.attributes,
         )
 
     def require_other_person(self, person: str, thing: Thing) -> None:

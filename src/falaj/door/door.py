@@ -162,7 +162,7 @@ class Door(Deciding):
         return result
 
     def _kept_answer(self, tx: Transaction, context: Context, earlier: bytes) -> Any:
-        """What an earlier job under the same key came to; None where it failed, and the key is free again.
+        """What an earlier job under the same key came to; None where it failed or was lost, and the key is free again.
 
         Raises: Conflict while it runs, and where the process died between its commit and its answer.
         """
@@ -170,7 +170,7 @@ class Door(Deciding):
         if kept["result"] is not None:
             return convert(kept["result"], context.operation.returns)
         run = runs.get(tx, context.owner, kept["run"])
-        if run.state == "failed" or (run.state == "running" and runs.is_alive(run.owner) is False):
+        if run.state in {"failed", "lost"} or (run.state == "running" and runs.is_alive(run.owner) is False):
             return None
         raise Conflict(
             f"run {run.id} came under this idempotency key and is {run.state}",

@@ -21,7 +21,7 @@ from falaj.store.content import Contents
 from falaj.store.errors import Exists
 from falaj.store.ground import Ground
 from falaj.store.keys import KeyFile, KeyStore, MemoryKeyRows
-from falaj.store.keys.errors import KeyExists
+from falaj.store.keys.errors import KeyExists, KeyMissing
 from falaj.store.keys.material import Secret, derived
 from falaj.store.keys.sql import KEY, StoreKeys
 from falaj.store.kinds import Kind, Kinds
@@ -88,17 +88,22 @@ def create(layout: Layout, settings: Settings, asked: str = "") -> None:
     Raises: FalajError; what was made stays, and the next run goes on from there.
     """
     layout.make()
-    try:
-        custodian = KeyFile.create(layout.key, passphrase=passphrase())
-    except KeyExists:
-        custodian = KeyFile.open(layout.key, passphrase=passphrase())
-    for location in locations_of(layout, settings).values():
-        probe(location)
     database = database_of(layout, settings, asked)
     try:
         migrate(database)
         with database.read() as tx:
             is_made = fact(tx, STORE_ID) is not None
+        if is_made and not layout.key.exists():
+            raise KeyMissing(
+                f"key file {layout.key}: not there, and the store's keys are wrapped by it",
+                next_step="restore it from a backup",
+            )
+        try:
+            custodian = KeyFile.create(layout.key, passphrase=passphrase())
+        except KeyExists:
+            custodian = KeyFile.open(layout.key, passphrase=passphrase())
+        for location in locations_of(layout, settings).values():
+            probe(location)
         if not is_made:
             _found(database, custodian)
     finally:
