@@ -33,7 +33,8 @@ def _where(error: FalajError) -> list[tuple[str, str]]:
         told.append(("see", see))
     if facts.get("verdict"):
         told.append(("see", f"falaj gate show {safe(facts['verdict'])}"))
-    return told + [(key, plain(facts[key], "leaf")) for key in ("entry", "run") if facts.get(key) is not None]
+    entry = facts.get("entry") if facts.get("entry") is not None else facts.get("entry_id")
+    return told + [(k, plain(v, "leaf")) for k, v in (("entry", entry), ("run", facts.get("run"))) if v is not None]
 
 
 def failed_findings(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from falaj.cli.render.errors import failed_findings, finding_lines
 from falaj.cli.render.shapes import Lines, entry_of, fields, indented, joined, page, records, short
 from falaj.cli.text import counted, number, plain, safe, size, table
 
@@ -93,7 +95,7 @@ def _about(detail: Mapping[str, Any]) -> str:
     named = detail.get("thing") or detail.get("name") or detail.get("subject") or detail.get("principal")
     resources = detail.get("resources")
     if not named and isinstance(resources, list) and resources:
-        named = resources[0]
+        named = re.sub(r"^(?:asset|ref):[^/]*/", "", str(resources[0]))
     version = f" v{plain(detail['version'], 'version')}" if detail.get("version") else ""
     parts = [
         f"{short(named)}{version}" if named else "",
@@ -111,7 +113,10 @@ def told_entry(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
     kept = [(key, result.get(key)) for key in ("id", "op", "project", "on", "cause")]
     lines = [head, *indented(fields([*kept, ("words", result.get("words")), ("signed", signed)]))]
     if detail := result.get("detail"):
-        lines += indented(["beside it", *indented(fields(detail.items()))])
+        facts = detail.get("facts") if isinstance(detail.get("facts"), Mapping) else {}
+        simple = {**detail, **facts, "facts": None, "failed": None, "findings": None, "checks": None}
+        found = finding_lines(failed_findings(facts))
+        lines += indented(["beside it", *indented([*fields(simple.items()), *found])])
     if rows := result.get("rows"):
         changed = [(safe(r["table"]), safe(r["key"]), safe(r["digest"] or "deleted")) for r in rows]
         lines += indented(["rows after it", *indented(table(changed))])
@@ -122,12 +127,14 @@ def told_verified(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
     """What a verification found, and what it looked at."""
     looked = [
         counted(result["entries"], "entry"),
-        f"root {safe(result['root'])}" if result.get("root") else "no root",
+        f"root {safe(result['root'], 13)}" if result.get("root") else "no root",
         f"{counted(result['checkpoints'], 'checkpoint')}, {result['kept']:,} kept outside",
-        f"{counted(result['states'], 'state')}",
+        counted(result["states"], "state"),
     ]
     if result.get("versions"):
         looked.append(f"{counted(result['versions'], 'version')}, {size(result['bytes_read'])} read")
+    if result.get("unreadable"):
+        looked.append(f"{counted(result['unreadable'], 'thing')} whose keys were destroyed")
     if result.get("pending"):
         looked.append(f"{counted(result['pending'], 'entry')} not yet under a root")
     if result["ok"]:

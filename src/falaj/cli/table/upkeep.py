@@ -121,9 +121,21 @@ COMMANDS: tuple[Command, ...] = (
         "gc",
         "store.gc",
         "Delete bytes that no version and no running upload can reach.",
-        (option("dry_run", "say what would be deleted, delete nothing", "switch"),),
+        (
+            option("dry_run", "say what would be deleted, delete nothing", "switch"),
+            option("grace", "how long a retired version keeps its bytes: 8h, 30d, 12w (default: not at all)"),
+        ),
         "collected",
-        examples=("falaj gc --dry-run", "falaj gc"),
+        examples=("falaj gc --dry-run", "falaj gc --grace 30d"),
+        group=_UPKEEP,
+    ),
+    Command(
+        "repair",
+        "store.repair",
+        "Set right what can be set right without a doubt: tree nodes, index columns, lost runs.",
+        (),
+        "repaired",
+        examples=("falaj repair",),
         group=_UPKEEP,
     ),
     Command(
