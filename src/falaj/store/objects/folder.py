@@ -108,7 +108,8 @@ class FolderLocation:
         return removed
 
     def _walk(self, parts: Sequence[str], prefix: str) -> Iterator[Listed]:
-        with suppress(FileNotFoundError), self._folder(parts) as folder:
+        gone_meanwhile = (FileNotFoundError,) if parts else ()
+        with suppress(*gone_meanwhile), self._folder(parts) as folder:
             for name in sorted(_names(folder), key=lambda n: _order(n, folder)):
                 path = "/".join([*parts, name])
                 if not (path.startswith(prefix) or prefix.startswith(path + "/")) or not _is_name(path):
