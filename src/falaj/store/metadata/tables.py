@@ -35,7 +35,8 @@ class Table(Generic[R]):
         self.columns = record.__struct_fields__
         hints = typing.get_type_hints(record)
         self._encoded = tuple(c for c in self.columns if not _is_plain(hints[c]))
-        self._decoders = tuple(_reader(hints[c]) for c in self.columns)
+        readers = ((c, _reader(hints[c])) for c in self.columns)
+        self._decoders = tuple((c, reader) for c, reader in readers if reader)
         columns, values = ", ".join(self.columns), ", ".join(f":{c}" for c in self.columns)
         where = " AND ".join(f"{k} = :{k}" for k in key)
         rest = [c for c in self.columns if c not in key]
@@ -49,7 +50,7 @@ class Table(Generic[R]):
 
     def params(self, row: R) -> dict[str, Any]:
         """The row as statement parameters."""
-        out = {c: getattr(row, c) for c in self.columns}
+        out = msgspec.structs.asdict(row)
         for column in self._encoded:
             value = out[column]
             out[column] = (
@@ -59,7 +60,10 @@ class Table(Generic[R]):
 
     def parse(self, row: Row) -> R:
         """A row of `select_sql` as its record."""
-        return self.record(**{c: d(v) if d else v for c, d, v in zip(self.columns, self._decoders, row, strict=True)})
+        values = dict(zip(self.columns, row, strict=True))
+        for column, decode in self._decoders:
+            values[column] = decode(values[column])
+        return self.record(**values)
 
     def key_of(self, row: R) -> str:
         """The row's key as one text, for the ledger."""
