@@ -88,7 +88,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     host: str = "127.0.0.1"
-    port: int = 8440
+    port: int = 7400
     hosts: tuple[str, ...] = ()
     behind_proxy: bool = False
     proxies: tuple[str, ...] = ("127.0.0.1", "::1")
