@@ -20,7 +20,7 @@ LARGEST_FILE = 1024 * 1024  # bytes
 _REGISTRY = re.compile(
     r"pypi\.org|pythonhosted\.org|registry\.npmjs|deb\.debian\.org|-{2}(?:extra-)?index-url|-{2}find-links|-{2}trusted-host"
 )
-_MACHINE = re.compile(r"(?<![\w.~/-])/(?:work|root|opt/pypi|opt/wheels)(?:/|\b)")
+_MACHINE = re.compile(r"(?<![\w.~/-])/(?:work|root|opt/pypi|opt/wheels)(?=/|[^\w.]|$)")
 _UNFINISHED = re.compile(r"\b(?:T[O]DO|F[I]XME|H[A]CK|T[B]D)\b|\braise NotImplemented[E]rror\b")
 _DRIVER = re.compile(r"^\s*(?:import|from) +(?:psycopg|sqlite3)\b")
 _TEXT = {
