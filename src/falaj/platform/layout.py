@@ -87,7 +87,8 @@ class Layout:
             self.store.mkdir(mode=0o700, exist_ok=True)
             for folder_ in (self.staging, self.scratch, self.checkpoints):
                 folder_.mkdir(mode=0o700, exist_ok=True)
-            (self.store / ".gitignore").write_text("*\n", encoding="utf-8")  # keys and data are not for Git
+            if not (self.store / ".gitignore").exists():
+                (self.store / ".gitignore").write_text("*\n", encoding="utf-8")  # keys and data are not for Git
         except OSError as error:
             raise Invalid(f"{self.store}: {error.strerror}", next_step="check the folder and its rights") from error
 

@@ -147,6 +147,8 @@ def open_store(
     if not layout.key.exists():
         raise NoStore(f"{layout.store}: no store there", next_step=f"falaj -C {layout.place} init")
     custodian = KeyFile.open(layout.key, passphrase=passphrase())
+    if not read_only:
+        layout.make()  # a restored backup has no folders for what is underway
     database = database_of(layout, settings, asked, read_only=read_only)
     try:
         migrate(database)
