@@ -82,9 +82,11 @@ def login(options: Given, args: Given) -> Given:
     token = _asked_token(options, f"{'one-time ' if args.get('claim') else ''}token for {url}: ")
     place = _place(options)
     project = _project(options, place)
-    owner = ""
-    if args.get("claim"):
-        owner, token = _claimed(url, token, args["claim"])
+    owner = args.get("claim", "")
+    if owner:
+        from falaj.client import claim
+
+        token = credentials.token_text(claim(url, token, owner))
     elif project:
         _try(url, token, project)
     file = credentials.save(url, token, folder=place, project=project)
@@ -121,14 +123,6 @@ def _try(url: str, token: str, project: str) -> None:
 
     with RemoteSession(url, token, project) as session:
         session.call("asset.list", {"limit": 1})
-
-
-def _claimed(url: str, one_time: str, person: str) -> tuple[str, str]:
-    from falaj.client import RemoteSession
-
-    with RemoteSession(url, one_time, "") as session:
-        found = session.claim(person)
-    return str(found["principal"]["name"]), credentials.token_text(str(found["token"]))
 
 
 def _asked_secret(question: str) -> str:
