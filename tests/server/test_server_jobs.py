@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.server.conftest import Running, until
+from tests.server.running import Running, until
 from tests.server.tiny import AMAL, BADR, NOBODY
 
 FLIGHTS = "/v1/projects/flights"

@@ -17,7 +17,7 @@ from falaj.core.errors import Invalid
 from falaj.server.logs import Log
 from falaj.server.run import CannotListen, serve
 from falaj.server.settings import NotSafe, Settings
-from tests.server.conftest import Running, until, until_closed
+from tests.server.running import Running, until, until_closed
 from tests.server.tiny import AMAL, NOBODY, Tiny
 
 FLIGHTS = "/v1/projects/flights"

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 import pytest
 
-from tests.server.conftest import until, until_closed
+from tests.server.running import until, until_closed
 from tests.server.tiny import AMAL, BADR
 
 FLIGHTS = "/v1/projects/flights"

@@ -11,7 +11,7 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 from falaj.server import openapi
 from falaj.server.surface import routes
-from tests.server.conftest import Running
+from tests.server.running import Running
 from tests.server.tiny import Tiny
 
 FIXED = {

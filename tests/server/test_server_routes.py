@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.server.conftest import Running
+from tests.server.running import Running
 from tests.server.tiny import AMAL, ARABIC, BADR, FRESH, NOBODY, ONE_TIME
 
 FLIGHTS = "/v1/projects/flights"

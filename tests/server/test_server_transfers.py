@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.server.conftest import Running, until, until_closed
+from tests.server.running import Running, until, until_closed
 from tests.server.tiny import AMAL, NOBODY
 
 FLIGHTS = "/v1/projects/flights"

@@ -220,6 +220,7 @@ class Tiny:
         self.go = threading.Event()
         self.looks = 0
         self.lost: list[str] = []
+        self.on_piece: Callable[[], None] = lambda: None
         self.staged = Path(tempfile.mkdtemp(prefix="tiny-"))
         self.ready = True
         self.away = False
@@ -255,6 +256,7 @@ class Tiny:
         try:
             with target.open("wb") as file:
                 while piece := stream.read(1 << 20):
+                    self.on_piece()
                     size += len(piece)
                     if size > limit:
                         raise TooLarge(f"more than {limit} bytes")

@@ -236,7 +236,7 @@ class _Progress:
 
 def not_here(run: str) -> NotFound:
     """The answer for a run that is not there, or not this principal's."""
-    return NotFound(f"run {run[:40]}: no such thing, or not for you", next_step="falaj run list")
+    return NotFound(f"run {run[:40]}: no such thing, or not for you", next_step="falaj run show RUN tells how it ended")
 
 
 def _on(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args: Any) -> None:
