@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -27,6 +28,7 @@ from falaj.store.ledger.merkle import Frontier, leaf_hash
 from falaj.store.ledger.source import SqlSource
 from falaj.store.ledger.verify import Report, verify
 from falaj.store.metadata import Database, Transaction
+from falaj.store.metadata.tables import Table
 from falaj.store.rows import APPROVAL, ASSET, GUARD, PROJECT, PROPOSAL, REF, REF_MOVE, RUN, RUN_LINK, VERDICT, VERSION
 from falaj.store.unit import Unit
 from tests.store.catalog.ground import ALICE, BOB, KEY, Recipe, Small, small_ground
@@ -41,10 +43,41 @@ TABLES = (
 
 @dataclass
 class Store:
-    """A ground that was filled, and the ledger's key."""
+    """A ground that was filled, and the ledger's key.
+
+    Attributes:
+        revoked: a binding that an entry deleted.
+        tx: an open transaction that all goes through, None where each step has one of its own.
+    """
 
     ground: Small
     database: Database
+    revoked: Binding | None = None
+    tx: Transaction | None = None
+
+    @contextmanager
+    def rolled_back(self) -> Iterator[Store]:
+        """The same store inside a transaction that leaves nothing behind: much cheaper than filling another."""
+        with suppress(_Undo), self.database.write() as tx:
+            yield replace(self, tx=tx)
+            raise _Undo
+
+    @contextmanager
+    def reading(self) -> Iterator[Transaction]:
+        if self.tx is not None:
+            yield self.tx
+            return
+        with self.database.read() as tx:
+            yield tx
+
+    @contextmanager
+    def writing(self) -> Iterator[Transaction]:
+        """Behind the door."""
+        if self.tx is not None:
+            yield self.tx
+            return
+        with self.database.write() as tx:
+            yield tx
 
     def settle(self) -> None:
         """Number what waits."""
@@ -58,8 +91,11 @@ class Store:
         assert note is not None
         return note
 
+    def newest_note(self) -> str:
+        return self.value("SELECT note FROM ledger_checkpoint ORDER BY size DESC LIMIT 1")
+
     def verify(self, kept: Iterable[str] = ()) -> Report:
-        with self.database.read() as tx:
+        with self.reading() as tx:
             return verify(SqlSource(tx, TABLES, KEY), [SIGNER], kept)
 
     def found(self, kept: Iterable[str] = ()) -> set[tuple[str, str, str]]:
@@ -68,36 +104,44 @@ class Store:
 
     def run(self, sql: str, **params: Any) -> int:
         """Do something behind the door."""
-        with self.database.write() as tx:
+        with self.writing() as tx:
             return tx.run(sql, params)
 
     def value(self, sql: str, **params: Any) -> Any:
-        with self.database.read() as tx:
+        with self.reading() as tx:
             row = tx.row(sql, params)
         assert row is not None, sql
         return row[0]
 
     def entry(self, leaf: int) -> Entry:
-        return msgspec.json.decode(self.value("SELECT body FROM ledger_entry WHERE leaf = :leaf", leaf=leaf), type=Entry)
+        return msgspec.json.decode(
+            self.value("SELECT body FROM ledger_entry WHERE leaf = :leaf", leaf=leaf), type=Entry
+        )
 
     def size(self) -> int:
-        with self.database.read() as tx:
+        with self.reading() as tx:
             return self.ground.log.size(tx)
 
     def key_of(self, table: str) -> str:
         """The key of the first row of a table, as entries name it."""
-        found = next(t for t in TABLES if t.name == table)
-        with self.database.read() as tx:
-            return found.key_of(next(found.scan(tx)))
+        found = table_of(table)
+        with self.reading() as tx:
+            return found.key_of(next(iter(list(found.scan(tx)))))
 
     def last_leaf_on(self, table: str, key: str) -> int:
         """The number of the last entry that speaks of a row."""
-        leaves = [
-            leaf
-            for leaf in range(self.size())
-            if any((c.table, c.key) == (table, key) for c in self.entry(leaf).changes)
-        ]
-        return leaves[-1]
+        with self.reading() as tx:
+            rows = tx.rows("SELECT leaf, body FROM ledger_entry WHERE leaf IS NOT NULL ORDER BY leaf")
+        entries = [(leaf, msgspec.json.decode(body, type=Entry)) for leaf, body in rows]
+        return [leaf for leaf, e in entries if any((c.table, c.key) == (table, key) for c in e.changes)][-1]
+
+
+class _Undo(Exception):
+    pass
+
+
+def table_of(name: str) -> Table[Any]:
+    return next(t for t in TABLES if t.name == name)
 
 
 def filled(database: Database) -> Store:
@@ -122,6 +166,7 @@ def filled(database: Database) -> Store:
     with ground.units.begin(ALICE, "train", ground.project) as unit:
         runs.end(unit, run, metrics={"auc": 0.75})
         unit.say(What.RUN_ENDED, [run.id])
+    store.revoked = _revoke(ground)
     add(ground, "spelt")
     store.sign()
     return store
@@ -196,6 +241,18 @@ def _people(ground: Small) -> None:
         unit.say(What.KEY_CREATED)
 
 
+def _revoke(ground: Small) -> Binding:
+    with ground.units.begin(ALICE, "access.revoke") as unit:
+        passing = Binding(
+            id=new_id(), subject=BOB.principal, role="owner", scope="store", granted_by="a", created_at=unit.now
+        )  # fmt: skip
+        unit.add(BINDING, passing)
+        unit.say(What.BINDING_GRANTED, [passing.id])
+        unit.drop(BINDING, passing)
+        unit.say(What.BINDING_REVOKED, [passing.id])
+    return passing
+
+
 def key_row(unit: Unit) -> KeyRow:
     return KeyRow(
         id=new_id(), purpose="project", domain="kitchen", epoch=1, parent="root", wrapped=b"wrapped",
@@ -213,7 +270,7 @@ def grown_nodes(bodies: Iterable[bytes]) -> tuple[Frontier, list[tuple[int, int,
 
 def rewrite_tree(store: Store, *, signed_by: Signer | None = None) -> None:
     """Make the stored nodes fit the entries as they now are; sign the result where one has a key."""
-    with store.database.write() as tx:
+    with store.writing() as tx:
         rows = tx.rows("SELECT body FROM ledger_entry WHERE leaf IS NOT NULL ORDER BY leaf")
         frontier, nodes = grown_nodes(bytes(row[0]) for row in rows)
         tx.run("DELETE FROM ledger_node")
