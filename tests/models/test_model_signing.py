@@ -50,7 +50,7 @@ def test_the_bytes_are_of_the_form_that_other_tools_read():
     assert [r["name"] for r in inner["predicate"]["resources"]] == ["card/model.md", "model.skops"]
     digests = b"".join(hashlib.sha256(data).digest() for data in (b"card", b"weights"))
     assert inner["subject"] == [{"name": "delay", "digest": {"sha256": hashlib.sha256(digests).hexdigest()}}]
-    assert hashlib.sha256(BUNDLE).hexdigest() == "GOLDEN"
+    assert hashlib.sha256(BUNDLE).hexdigest() == "07c222467436cd45b786fbcd7536e10d6ba7e52f13b44f41b652c4c49ece2962"
 
 
 def test_the_pre_authentication_encoding_is_that_of_dsse():

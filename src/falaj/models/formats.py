@@ -9,12 +9,8 @@ The file's name says nothing: a pickle called `model.onnx` is a pickle.
 
 from __future__ import annotations
 
-import bz2
-import lzma
 import os
-import pickletools
 import stat
-import zlib
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +19,6 @@ import msgspec
 from falaj.core.digests import sha256
 from falaj.core.errors import Damaged, NotFound, TooLarge
 from falaj.core.names import printable
-from falaj.models import onnx_file, skops_file
 from falaj.models.errors import WAY_OUT, ModelRefused
 from falaj.models.records import Format, Model
 
@@ -76,9 +71,13 @@ def inspect_bytes(data: bytes, called: str = "model") -> ModelFile:
     if not data:
         raise ModelRefused(f"{what}: empty", next_step=WAY_OUT)
     if data.startswith(b"PK"):
+        from falaj.models import skops_file
+
         return _known("skops", data, skops_file.look(data, what))
     if (why := _unsafe(data)) is not None:
         raise ModelRefused(f"{what}: {why}", next_step=WAY_OUT)
+    from falaj.models import onnx_file
+
     if not data.startswith(onnx_file.FIRST):
         raise ModelRefused(f"{what}: not a form that is known here", next_step=WAY_OUT)
     types, inputs = onnx_file.look(data, what)
@@ -162,6 +161,10 @@ def _packer(data: bytes) -> str | None:
 
 def _unpack_some(data: bytes, packer: str) -> bytes:
     """At most 64 KiB of what is inside, to say what it is; empty where that cannot be told."""
+    import bz2
+    import lzma
+    import zlib
+
     try:
         match packer:
             case "gzip":
@@ -179,6 +182,8 @@ def _unpack_some(data: bytes, packer: str) -> bytes:
 
 def _is_pickle(data: bytes) -> bool:
     """Whether the bytes start as a pickle of any protocol. Opcodes are read, never run."""
+    import pickletools
+
     if data[:1] == b"\x80":
         return True
     seen = 0

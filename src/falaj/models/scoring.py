@@ -1,9 +1,9 @@
 """Running a model: in a process of its own, with the rows it may see and nothing else.
 
 The bytes that are checked here are the bytes that are loaded there: they are read once, looked into, compared with
-what was signed, and sent. The process is started clean (no environment, no inherited files), locks itself up (`jail`)
-before it reads a model, and has limits on memory, processor time and the time of each answer. What it answers is
-checked: one finite probability for each row.
+what was signed, and sent. The process comes clean (`nursery`: no environment, no inherited files), locks itself up
+(`jail`) before it reads a model, and has limits on memory, processor time and the time of each answer. What it answers
+is checked: one finite probability for each row.
 """
 
 from __future__ import annotations
@@ -12,11 +12,8 @@ import os
 import selectors
 import signal
 import struct
-import subprocess
-import sys
 import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -25,7 +22,7 @@ import msgspec
 
 from falaj.core.errors import MissingPart
 from falaj.core.names import printable
-from falaj.models import formats, skops_file
+from falaj.models import formats
 from falaj.models.errors import ModelRefused, ScoringFailed, ScoringStopped, WrongColumns, WrongOutput
 from falaj.models.records import Input, InputType, Model
 
@@ -38,8 +35,8 @@ if TYPE_CHECKING:
 BATCH_ROWS: Final = 32_768
 _MAX_WORDS: Final = 1 << 20
 _START_S: Final = 120.0
+_GRACE_S: Final = 5.0
 _TOLERANCE: Final = 1e-6  # sums of 32-bit floats land a little outside
-_BOOT: Final = "import sys; sys.path.append(sys.argv[1]); from falaj.models.worker import main; main()"
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,14 +44,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         memory_bytes: of address space; libraries take about 0.6 GiB of it.
-        cpu_s: processor seconds from start to end.
+        cpu_s: processor seconds from start to end, on one thread.
         answer_s: seconds for loading, and for each batch.
     """
 
     memory_bytes: int = 4 << 30
     cpu_s: int = 3600
     answer_s: float = 120.0
-    threads: int = 1
 
 
 DEFAULT: Final = Limits()
@@ -217,27 +213,22 @@ class _Process:
         self.guards: tuple[str, ...] = ()
 
     def __enter__(self) -> Self:
-        if not sys.executable:
-            raise MissingPart("no Python interpreter is known to run models with", next_step="run Falaj with python")
+        from falaj.models.nursery import NURSERY
+
+        self._nursery = NURSERY
         self._complaints = tempfile.TemporaryFile(dir=self._scratch)
-        source = Path(__file__).resolve().parents[2]
+        theirs_in, self._to = os.pipe()
+        self._from, theirs_out = os.pipe()
         try:
-            self._child = subprocess.Popen(  # noqa: S603  our own interpreter and code, no shell
-                [sys.executable, "-I", "-c", _BOOT, str(source)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._complaints,
-                cwd=self._scratch,
-                env=_environment(self._limits.threads),
-                start_new_session=True,
-            )
-        except OSError as error:
-            self._complaints.close()
-            raise ScoringStopped(f"the scoring process did not start: {error.strerror}") from error
-        pipes = [pipe.fileno() for pipe in (self._child.stdin, self._child.stdout) if pipe is not None]
-        for pipe in pipes:
-            os.set_blocking(pipe, False)
-        self._to, self._from = pipes
+            self._pid = self._nursery.fork((theirs_in, theirs_out, self._complaints.fileno()))
+        except BaseException:
+            self._close()
+            raise
+        finally:
+            os.close(theirs_in)
+            os.close(theirs_out)
+        os.set_blocking(self._to, False)
+        os.set_blocking(self._from, False)
         self._kept = False
         return self
 
@@ -254,11 +245,12 @@ class _Process:
 
     def load(self, found: formats.ModelFile, data: bytes) -> About:
         """Send the model. Raises: ModelRefused, ScoringFailed, ScoringStopped, MissingPart."""
+        from falaj.models.skops_file import TRUSTED
+
         limits = self._limits
         task = {
             "format": found.format,
-            "trusted": sorted({"numpy.dtype", *found.types} & set(skops_file.TRUSTED)),
-            "threads": limits.threads,
+            "trusted": sorted({"numpy.dtype", *found.types} & set(TRUSTED)),
             "memory_bytes": limits.memory_bytes,
             "cpu_s": limits.cpu_s,
         }
@@ -294,13 +286,12 @@ class _Process:
 
     def stop(self) -> None:
         """End the process, however it is."""
-        for pipe in (self._child.stdin, self._child.stdout):
-            if pipe is not None:
-                with suppress(OSError):
-                    pipe.close()
-        with suppress(ProcessLookupError):
-            os.killpg(self._child.pid, signal.SIGKILL)
-        self._child.wait()
+        self._nursery.end(self._pid)
+        self._close()
+
+    def _close(self) -> None:
+        os.close(self._to)
+        os.close(self._from)
         self._complaints.close()
 
     # inside
@@ -355,9 +346,7 @@ class _Process:
                 raise self._stopped(f"it gave no answer within {self._limits.answer_s:g} s")
 
     def _died(self) -> ScoringStopped:
-        with suppress(subprocess.TimeoutExpired):
-            self._child.wait(5)
-        code = self._child.returncode
+        code = self._nursery.end(self._pid, patience_s=_GRACE_S)
         how = "was cut off" if code is None else f"ended with code {code}"
         if code is not None and code < 0:
             how = f"was ended by {signal.Signals(-code).name}"
@@ -398,18 +387,3 @@ def _checked(values: Floats) -> Floats:
             next_step="register a classifier of two classes",
         )
     return np.clip(values, 0.0, 1.0)
-
-
-def _environment(threads: int) -> dict[str, str]:
-    """All that the process knows of its surroundings: nothing of ours but where shared libraries lie."""
-    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "SYSTEMROOT") if name in os.environ}
-    count = str(threads)
-    return {
-        **kept,
-        "LC_ALL": "C.UTF-8",
-        "OMP_NUM_THREADS": count,
-        "OPENBLAS_NUM_THREADS": count,
-        "MKL_NUM_THREADS": count,
-        "JOBLIB_MULTIPROCESSING": "0",
-        "ARROW_DEFAULT_MEMORY_POOL": "system",
-    }

@@ -1,29 +1,39 @@
-"""The process that runs a model: one model, rows in, probabilities out. Started by `scoring`, never imported by it.
+"""The processes that run models: one that imports the libraries and forks, and for each model a fork of it.
 
-It locks itself up first (`jail`), then imports what the model's form needs, then reads the model. Frames on standard
-input and output, each with its length before it (8 bytes, little-endian):
+The first (`main`) answers requests on its standard input, a socket: fork a child with the pipes that come along, tell
+how a child is, end it. It sees no model and no row. A child (`serve`) locks itself up (`jail`), then reads one model,
+then rows. Frames on its standard input and output, each with its length before it (8 bytes, little-endian):
 
     in   the task (JSON), the model's bytes, then for each batch an Arrow stream
     out  {"guards": …} (JSON), {"about": …} (JSON), then for each batch the letter P and float64 values, or the letter E
          and {"sort": …, "message": …} (JSON)
 
-The parent trusts nothing that comes from here once a model was read.
+The parent trusts nothing that comes from a child once it has read a model.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import resource
+import select
+import signal
+import socket
 import struct
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 from falaj.models import jail
 
+FORK, STATUS, END = 1, 2, 3
+RUNNING = -1
+IDLE_S = 300.0
 MAX_OPEN_FILES = 64
+_NO_MEMORY = ("bad_alloc", "allocate memory", "failed to map segment")  # as C++ libraries and the loader say it
 MAX_WRITTEN = 1 << 20
 _READABLE = (
     *("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache"),
@@ -40,15 +50,73 @@ _TYPES = {
 }
 
 Answer = Callable[[Any], Any]
+_REQUEST, _REPLY = struct.Struct("<Bq"), struct.Struct("<q")
 
 
 class Unfit(Exception):
     """The model was read, and is none that can be used here."""
 
 
+# the one that forks
+
+
 def main() -> None:
-    """Serve one parent until it closes the pipe."""
-    frames, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    """Serve the socket on standard input until it closes, or nobody has asked for five minutes."""
+    with suppress(ImportError):  # whoever needs it says so
+        importlib.import_module("skops.io")
+    control, children = socket.socket(fileno=0), set[int]()
+    while children or select.select([control], [], [], IDLE_S)[0]:
+        request, pipes, _, _ = socket.recv_fds(control, _REQUEST.size, 3)
+        if len(request) < _REQUEST.size:
+            break
+        operation, pid = _REQUEST.unpack(request)
+        if operation == FORK:
+            answer = _fork(pipes)
+            children.add(answer)
+        else:
+            answer = _status(pid, end=operation == END) if pid in children else 0
+            if answer != RUNNING:
+                children.discard(pid)
+        control.sendall(_REPLY.pack(answer))
+    for pid in children:
+        _status(pid, end=True)
+
+
+def _fork(pipes: Sequence[int]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.setsid()
+            for place, pipe in enumerate(pipes):
+                os.dup2(pipe, place)
+            os.closerange(3, 1024)
+            serve()
+            code = 0
+        finally:
+            os._exit(code)
+    for pipe in pipes:
+        os.close(pipe)
+    return pid
+
+
+def _status(pid: int, *, end: bool) -> int:
+    """How a child ended, as `wait` tells it; RUNNING while it runs."""
+    if end:
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)  # before it has a group of its own
+    ended, status = os.waitpid(pid, 0 if end else os.WNOHANG)
+    return status if ended else RUNNING
+
+
+# the one that runs a model
+
+
+def serve() -> None:
+    """Serve one model until its pipe closes."""
+    frames, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
     warnings.simplefilter("ignore")
     task = json.loads(_take(frames))
@@ -109,7 +177,7 @@ def _told(answer: Answer, frame: bytes) -> bytes:
 
 
 def _sort(error: Exception) -> str:
-    if isinstance(error, MemoryError) or "bad_alloc" in str(error) or "allocate memory" in str(error):
+    if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
         return "memory"
     return "unfit" if isinstance(error, Unfit) else "failed"
 
@@ -167,7 +235,7 @@ def _load_onnx(data: bytes, task: dict[str, Any]) -> tuple[Answer, dict[str, Any
 
     onnxruntime.set_default_logger_severity(4)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = task["threads"], 1
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     inputs = session.get_inputs()
