@@ -184,11 +184,11 @@ class TinyDoor:
         params = args if isinstance(args, operation.params) else convert(dict(args), operation.params, operation.name)
         if caller.principal.name not in {"amal", "badr"} or project not in {"", PROJECT, ARABIC}:
             raise NotFound(f"{project or 'store'}: no such thing, or not for you", next_step="falaj access why")
-        self._tiny.calls += 1
         key = (caller.principal.id, idempotency_key)
         if idempotency_key and key in self._tiny.answers:
             return self._tiny.answers[key]
         if operation.sort == "job" and on_run:
+            self._tiny.begun += 1
             on_run(_run(operation_name, caller))
         fields = {f: getattr(params, f) for f in params.__struct_fields__}
         result = operation.function(Ctx(self._tiny, progress or (lambda *_: None)), **fields)
@@ -206,7 +206,7 @@ class Tiny:
         self.door = TinyDoor(self)
         self.notes: list[Note] = []
         self.answers: dict[tuple[str, str], Any] = {}
-        self.calls = 0
+        self.begun = 0
         self.claimed = False
         self.people = {
             AMAL: _principal("01ARZ3NDEKTSV4RRFFQ69G5FAV", "amal"),

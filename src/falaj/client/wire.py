@@ -153,6 +153,8 @@ class Wire:
 
     def _whole(self, connection: Connection, response: Response) -> bytes:
         """A whole answer; afterwards the connection is kept for the next request. Raises: BROKEN, TooLarge."""
+        if response.length is None and not response.chunked:  # a head that was cut still looks like one
+            raise http.client.IncompleteRead(b"")
         body = response.read(MAX_ANSWER + 1)
         if len(body) > MAX_ANSWER:
             raise TooLarge(f"an answer of more than {MAX_ANSWER >> 20} MiB", next_step="ask for less at once")
