@@ -110,7 +110,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def check(self) -> None:
         """Raises: NotSafe, Invalid for settings that cannot be meant."""
         if (self.cert is None) != (self.key is None):
-            raise Invalid("TLS needs a certificate and its key", next_step="give both --certfile and --keyfile")
+            raise Invalid("TLS needs a certificate and its key", next_step="give both --tls-cert and --tls-key")
         for file in (self.cert, self.key):
             if file is not None and not file.is_file():
                 raise Invalid(f"{file}: no such file", next_step="give a PEM file that the server may read")
@@ -119,7 +119,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if not (self.tls or self.behind_proxy or is_loopback(self.host)):
             raise NotSafe(
                 f"listening on {self.host} without TLS: tokens would cross the network in the clear",
-                next_step="give --certfile and --keyfile, or --behind-proxy where a proxy in front speaks TLS",
+                next_step="give --tls-cert and --tls-key, or --behind-proxy where a proxy in front speaks TLS",
             )
 
 
