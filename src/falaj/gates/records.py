@@ -32,7 +32,11 @@ Text = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="rule"):
-    """Base of the rules; `str(rule)` is how people see it."""
+    """Base of the rules; `str(rule)` is how people see it, `title` what it is about, without its bound."""
+
+    @property
+    def title(self) -> str:
+        return str(self)
 
 
 class BoundRule(Rule, frozen=True, kw_only=True, tag="bound"):
@@ -50,9 +54,13 @@ class BoundRule(Rule, frozen=True, kw_only=True, tag="bound"):
     by: Text | None = None
     min_rows: Annotated[int, msgspec.Meta(ge=2)] = MIN_ROWS
 
+    @property
+    def title(self) -> str:
+        return f"{self.metric} by {self.by}" if self.by else self.metric
+
     def __str__(self) -> str:
         sign, bound = ("≥", self.at_least) if self.at_least is not None else ("≤", self.at_most)
-        return f"{self.metric}{f' by {self.by}' if self.by else ''} {sign} {bound:g}"
+        return f"{self.title} {sign} {bound:g}"
 
     def holds(self, observed: float | None) -> bool:
         """Whether the observed value is inside; what was not measured (None, NaN) is not."""
@@ -73,8 +81,12 @@ class HolderRule(Rule, frozen=True, kw_only=True, tag="holder"):
     against: Literal["holder"]
     no_worse_than: Annotated[float, msgspec.Meta(ge=0)]
 
+    @property
+    def title(self) -> str:
+        return f"{self.metric} against holder"
+
     def __str__(self) -> str:
-        return f"{self.metric} against holder no worse than {self.no_worse_than:g}"
+        return f"{self.title} no worse than {self.no_worse_than:g}"
 
 
 class CheckRule(Rule, frozen=True, kw_only=True, tag="check"):
@@ -174,6 +186,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         rows: labelled rows that were scored.
         unlabelled: rows left out because their label is null.
+        unmeasured: why something is missing above: under "metrics" (nothing was scored), "holder" (the candidate
+            was, the holder was not), or the name of a slice column.
     """
 
     rows: int = 0
@@ -182,6 +196,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     slices: dict[str, tuple[Slice, ...]] = {}
     differences: dict[str, Difference] = {}
     checks: dict[str, Check] = {}
+    unmeasured: dict[str, str] = {}
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,7 +232,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """What one rule found.
 
     Attributes:
-        rule: the rule in words.
+        rule: the rule in words; `title` is the same without its bound.
+        text: what was found, in words, with the figures concerned.
         passed: True for passed and waived; a pending approval is not passed, and does not fail the verdict.
         observed: the measured value; for slices the worst one judged; for the holder how much worse, negative=better.
         interval: 95 %, for the holder.
@@ -233,6 +249,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     interval: tuple[float, float] | None = None
     note: str = ""
     slices: tuple[SliceFinding, ...] = ()
+    title: str = ""
+    text: str = ""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

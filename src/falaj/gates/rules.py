@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from falaj.core.records import Approval
+from falaj.gates import words
 from falaj.gates.records import (
     AnyRule,
     ApprovalRule,
@@ -22,8 +23,10 @@ from falaj.gates.records import (
     Gate,
     HolderRule,
     SliceFinding,
+    State,
     Verdict,
 )
+from falaj.store.guards import share_out
 
 
 def judge(gate: Gate, evidence: Evidence, context: Context) -> Verdict:
@@ -62,32 +65,17 @@ def approved(gate: Gate, approvals: Sequence[Approval], proposer_person: str, em
     for approval in approvals:
         if approval.person != proposer_person:
             persons.setdefault(approval.person, set()).update(approval.roles)
-    filled = {} if embedded else _share_out([rule.role for rule in rules], persons)
+    filled = {} if embedded else share_out([rule.role for rule in rules], persons)
     findings = []
     for i, rule in enumerate(rules):
         if i in filled:
-            findings.append(Finding(rule=str(rule), state="passed", passed=True, note=f"given by {filled[i]}"))
+            note = f"given by {filled[i]}"
+            findings.append(
+                Finding(rule=str(rule), title=rule.title, state="passed", passed=True, note=note, text=note)
+            )
         else:
             findings.append(_approval(rule, embedded))
     return tuple(findings)
-
-
-def _share_out(roles: Sequence[str], persons: dict[str, set[str]]) -> dict[int, str]:
-    """Rule number → person, as many rules as can be filled (augmenting paths; Kuhn 1955)."""
-    holder: dict[str, int] = {}
-
-    def place(rule: int, tried: set[str]) -> bool:
-        for person in sorted(persons):
-            if roles[rule] in persons[person] and person not in tried:
-                tried.add(person)
-                if person not in holder or place(holder[person], tried):
-                    holder[person] = rule
-                    return True
-        return False
-
-    for rule in range(len(roles)):
-        place(rule, set())
-    return {rule: person for person, rule in holder.items()}
 
 
 def _find(rule: AnyRule, evidence: Evidence, context: Context) -> Finding:
@@ -107,65 +95,77 @@ def _find(rule: AnyRule, evidence: Evidence, context: Context) -> Finding:
 def _overall(rule: BoundRule, evidence: Evidence) -> Finding:
     observed = _number(evidence.metrics.get(rule.metric))
     ok = rule.holds(observed)
-    note = "" if observed is not None else "not measured"
+    note = "" if observed is not None else _not_measured(evidence, "metrics")
     return Finding(
         rule=str(rule),
+        title=rule.title,
         state=_state(ok),
         passed=ok,
         observed=observed,
         bound=_bound(rule),
         rows=evidence.rows,
         note=note,
+        text=words.bound_text(rule, observed, evidence.rows, note),
     )
 
 
 def _sliced(rule: BoundRule, evidence: Evidence) -> Finding:
-    found = []
-    for part in evidence.slices.get(rule.by or "", ()):
-        observed = _number(part.metrics.get(rule.metric))
-        if part.rows < rule.min_rows:
-            found.append(SliceFinding(value=part.value, state="not_judged", observed=observed, rows=part.rows))
-        else:
-            state = _state(rule.holds(observed))
-            found.append(SliceFinding(value=part.value, state=state, observed=observed, rows=part.rows))
-    sign = 1 if rule.at_least is not None else -1
-    found.sort(key=lambda s: (s.state == "not_judged", -math.inf if s.observed is None else sign * s.observed, s.value))
+    found = _slices(rule, evidence)
     judged = [s for s in found if s.state != "not_judged"]
+    failed = [s for s in judged if s.state == "failed"]
     few = len(found) - len(judged)
     notes = [f"{few} of {len(found)} slices not judged: fewer than {rule.min_rows} rows"] if few and judged else []
-    failed = [s for s in judged if s.state == "failed"]
     if failed:
         notes.insert(0, f"{len(failed)} of {len(judged)} slices failed")
     if not judged:
-        notes = [f"no slice of {rule.by} has {rule.min_rows} rows" if found else f"not measured by {rule.by}"]
+        none = f"no slice of {rule.by} has {rule.min_rows} rows"
+        notes = [none if found else _not_measured(evidence, rule.by or "", "metrics")]
     ok = bool(judged) and not failed
+    note = "; ".join(notes)
     return Finding(
         rule=str(rule),
+        title=rule.title,
         state=_state(ok) if judged else "not_judged",
         passed=ok,
         observed=judged[0].observed if judged else None,
         bound=_bound(rule),
         rows=sum(s.rows for s in judged),
-        note="; ".join(notes),
+        note=note,
+        text=words.slices_text(rule, found, note),
         slices=tuple(found),
     )
+
+
+def _slices(rule: BoundRule, evidence: Evidence) -> list[SliceFinding]:
+    """Each slice judged: the judged ones first, the worst of them at the head."""
+    found = []
+    for part in evidence.slices.get(rule.by or "", ()):
+        observed = _number(part.metrics.get(rule.metric))
+        state: State = "not_judged" if part.rows < rule.min_rows else _state(rule.holds(observed))
+        found.append(SliceFinding(value=part.value, state=state, observed=observed, rows=part.rows))
+    sign = 1 if rule.at_least is not None else -1
+    found.sort(key=lambda s: (s.state == "not_judged", -math.inf if s.observed is None else sign * s.observed, s.value))
+    return found
 
 
 def _against(rule: HolderRule, evidence: Evidence, context: Context) -> Finding:
     text, bound = str(rule), rule.no_worse_than
     if context.holder is None:
-        return Finding(rule=text, state="passed", passed=True, bound=bound, note="no holder")
+        note = "no holder"
+        return Finding(rule=text, title=rule.title, state="passed", passed=True, bound=bound, note=note, text=note)
     found = evidence.differences.get(rule.metric)
     worse, low, high = (_number(found.worse_by), _number(found.low), _number(found.high)) if found else (None,) * 3
     if found is None or worse is None or low is None or high is None:
-        note = f"not measured against v{context.holder}"
-        return Finding(rule=text, state="failed", passed=False, bound=bound, note=note)
+        why = evidence.unmeasured.get("holder") or evidence.unmeasured.get("metrics")
+        note = f"not measured against v{context.holder}{f': {why}' if why else ''}"
+        return Finding(rule=text, title=rule.title, state="failed", passed=False, bound=bound, note=note, text=note)
     ok = high <= bound
     note = f"v{context.holder} on the same rows"
     if not ok and worse <= bound:
         note += "; the interval does not exclude a greater worsening"
     return Finding(
         rule=text,
+        title=rule.title,
         state=_state(ok),
         passed=ok,
         observed=worse,
@@ -173,23 +173,31 @@ def _against(rule: HolderRule, evidence: Evidence, context: Context) -> Finding:
         rows=found.rows,
         interval=(low, high),
         note=note,
+        text=words.holder_text(rule, worse, low, high, found.rows, context.holder),
     )
 
 
 def _check(rule: CheckRule, evidence: Evidence) -> Finding:
     found = evidence.checks.get(rule.check)
     ok = found is not None and found.ok
-    return Finding(rule=str(rule), state=_state(ok), passed=ok, note=found.note if found else "not measured")
+    note = found.note if found else "not measured"
+    return Finding(rule=str(rule), title=rule.title, state=_state(ok), passed=ok, note=note, text=note or _state(ok))
 
 
 def _approval(rule: ApprovalRule, embedded: bool) -> Finding:
-    if not embedded:
-        return Finding(rule=str(rule), state="pending", passed=False, note="not given yet")
-    if rule.embedded == "waive":
-        note = "waived: embedded, one operating-system user cannot be two persons"
-        return Finding(rule=str(rule), state="waived", passed=True, note=note)
-    note = "embedded, one operating-system user cannot be two persons; use a server, or write embedded: waive"
-    return Finding(rule=str(rule), state="failed", passed=False, note=note)
+    state: State = "pending" if not embedded else "waived" if rule.embedded == "waive" else "failed"
+    alone = "embedded, one operating-system user cannot be two persons"
+    note = {
+        "pending": "not given yet",
+        "waived": f"waived: {alone}",
+        "failed": f"{alone}; use a server, or write embedded: waive",
+    }[state]
+    return Finding(rule=str(rule), title=rule.title, state=state, passed=state == "waived", note=note, text=note)
+
+
+def _not_measured(evidence: Evidence, *subjects: str) -> str:
+    why = next((evidence.unmeasured[s] for s in subjects if s in evidence.unmeasured), "")
+    return f"not measured{f': {why}' if why else ''}"
 
 
 def _state(ok: bool) -> Literal["passed", "failed"]:

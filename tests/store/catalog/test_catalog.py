@@ -9,11 +9,12 @@ import msgspec
 import pytest
 
 from falaj.core.entries import Entry, What
-from falaj.core.errors import NotFound, Refused
+from falaj.core.errors import Invalid, NotFound, Refused
 from falaj.core.ids import new_id
 from falaj.core.names import Thing
 from falaj.core.records import Verdict
 from falaj.store.errors import Exists, GuardRefused, RefConflict, RollbackRefused
+from falaj.store.kinds import Kind
 from falaj.store.metadata import open_database
 from falaj.store.metadata.digests import row_digest
 from falaj.store.metadata.open import migrate
@@ -288,3 +289,28 @@ def test_a_project_is_there_once(ground: Small) -> None:
 
 def test_the_schema_is_migrated_once(ground: Small) -> None:
     assert migrate(ground.database) == migrate(ground.database)
+
+
+def test_where_each_move_needs_a_second_person_going_back_does_too(tmp_path: Path) -> None:
+    law = Kind("recipe", Recipe, config=True)
+    database = open_database(tmp_path / "db")
+    ground = small_ground(database, four_eyes=True, kind=law)
+    add(ground, "strict", "lax")
+    move(ground, "main", 1)
+    with pytest.raises(GuardRefused, match="approval is missing"):
+        move(ground, "main", 2)
+    with ground.units.begin(BOB, "ref.rollback", ground.project) as unit:
+        asset = ground.catalog.asset(unit.tx, ground.project, Thing("bread", "recipe"))
+        ground.catalog.mark(unit, asset, "main", ground.catalog.version(unit.tx, asset, 2))
+        unit.say(What.REF_MOVED, [asset.id])
+    with ground.units.begin(BOB, "ref.rollback", ground.project) as unit:
+        asset = ground.catalog.asset(unit.tx, ground.project, Thing("bread", "recipe"))
+        with pytest.raises(RollbackRefused, match="another person"):
+            ground.catalog.roll_back(unit, asset, "main", 1)
+    database.close()
+
+
+def test_a_guard_on_a_kind_that_is_not_known_is_refused(ground: Small) -> None:
+    add(ground, "the guard", name="taste", guards=("cake/bread@served",))
+    with pytest.raises(Invalid, match="cake"):
+        move(ground, "main", 1, name="taste")
