@@ -74,7 +74,12 @@ def steps(folder: Path) -> list[Step]:
         falaj("the refs stand where they stood", "show flights@main", says="v3"),
         falaj("April is kept for the gate alone", f"data add flights {months[3]} --ref holdout"),
         script("a model is trained and registered with its lineage", "train.py", says="delay v1"),
-        falaj("training may not read what the gate measures on", "lineage model/delay:1", says="flights"),
+        falaj(
+            "training may not use what the gate measures on",
+            f'model register delay model.skops --input flights@holdout --label "{LABEL}"',
+            REFUSED,
+            "evidence",
+        ),
         falaj(
             "a pickle is refused, with the way out",
             f'model register delay model.pkl --input flights@main --label "{LABEL}"',
