@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from falaj.client import Cut, RemoteError, RemoteSession, ServerAway, claim, connect
 from falaj.core.errors import FalajError, Invalid, InvalidName, NotFound, Refused, TooLarge, Unauthenticated
-from tests.server.running import Running, until
+from tests.server.running import TinyServer, until
 from tests.server.tiny import AMAL, ARABIC, FRESH, NOBODY, ONE_TIME
 
 
 @pytest.fixture
-def session(server: Running) -> Iterator[RemoteSession]:
+def session(server: TinyServer) -> Iterator[RemoteSession]:
     server.tiny.notes.clear()
     with connect(server.url, AMAL, "flights") as one:
         yield one

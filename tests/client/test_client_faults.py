@@ -15,7 +15,7 @@ from falaj.core.errors import Damaged, FalajError, Invalid, NotFound, TooLarge, 
 from falaj.server.settings import Settings
 from tests.client.script import OPERATIONS, Asked, Script, answer, cut, raw, relayed
 from tests.parts.tls import Certificate
-from tests.server.running import Running, until
+from tests.server.running import TinyServer, until
 from tests.server.tiny import AMAL, ONE_TIME
 
 INDEX = answer(OPERATIONS)
@@ -360,8 +360,8 @@ def test_a_server_below_a_path_is_asked_below_it():
 
 
 @pytest.fixture
-def secure(certificate: Certificate) -> Iterator[Running]:
-    server = Running(Settings(port=0, cert=certificate.cert, key=certificate.key))
+def secure(certificate: Certificate) -> Iterator[TinyServer]:
+    server = TinyServer(Settings(port=0, cert=certificate.cert, key=certificate.key))
     yield server
     server.stop()
 
@@ -382,7 +382,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(secure):
 
 
 def test_a_certificate_for_another_name_is_refused(certificate):
-    server = Running(Settings(host="::1", port=0, cert=certificate.cert, key=certificate.key))
+    server = TinyServer(Settings(host="::1", port=0, cert=certificate.cert, key=certificate.key))
     try:
         session = connect(server.url, AMAL, "flights", ca=certificate.authority)
         with session, pytest.raises(ServerAway, match="not trusted"):

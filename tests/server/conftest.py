@@ -9,16 +9,16 @@ import msgspec
 import pytest
 
 from falaj.server.settings import Limits, Settings
-from tests.server.running import Running
+from tests.server.running import TinyServer
 
 
 @pytest.fixture
-def serving() -> Iterator[Callable[..., Running]]:
+def serving() -> Iterator[Callable[..., TinyServer]]:
     """Starts servers with the limits of a test; stops them afterwards."""
-    started: list[Running] = []
+    started: list[TinyServer] = []
 
-    def start(hosts: tuple[str, ...] = (), **limits: Any) -> Running:
-        started.append(Running(Settings(port=0, hosts=hosts, limits=msgspec.convert(limits, Limits))))
+    def start(hosts: tuple[str, ...] = (), **limits: Any) -> TinyServer:
+        started.append(TinyServer(Settings(port=0, hosts=hosts, limits=msgspec.convert(limits, Limits))))
         return started[-1]
 
     yield start
@@ -28,9 +28,9 @@ def serving() -> Iterator[Callable[..., Running]]:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Running]:
+def server() -> Iterator[TinyServer]:
     """One server for the tests of a module that leave it as it is."""
-    running = Running(Settings(port=0))
+    running = TinyServer(Settings(port=0))
     yield running
     running.tiny.go.set()
     running.stop()

@@ -1,4 +1,4 @@
-"""A real server on a free loopback port, in a thread of this process, over the small platform."""
+"""A real server on a free loopback port, in a thread of this process, over the small platform or a real one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from falaj.server.backend import Backend
 from falaj.server.logs import Log
 from falaj.server.run import prepare
 from falaj.server.settings import Settings
@@ -40,12 +41,13 @@ def until_closed(sock: socket.socket) -> bytes:
 class Running:
     """A server at work, with what it wrote to its log."""
 
-    def __init__(self, settings: Settings, lines: io.StringIO | None = None) -> None:
-        self.tiny = Tiny()
+    token = ""
+
+    def __init__(self, backend: Backend, settings: Settings, lines: io.StringIO | None = None) -> None:
         self.lines = lines or io.StringIO()
         self.url = ""
         up = threading.Event()
-        self._runner = prepare(self.tiny, settings, Log(self.lines), lambda url: (setattr(self, "url", url), up.set()))
+        self._runner = prepare(backend, settings, Log(self.lines), lambda url: (setattr(self, "url", url), up.set()))
         self.app = self._runner.config.app
         self._thread = threading.Thread(target=self._runner.run)
         self._thread.start()
@@ -56,13 +58,13 @@ class Running:
         return int(self.url.rpartition(":")[2])
 
     def ask(
-        self, method: str, path: str, body: Any = None, token: str | None = AMAL, **headers: str
+        self, method: str, path: str, body: Any = None, token: str | None = "", **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
-        """One request on a connection of its own: status, headers in lower case, body."""
+        """One request on a connection of its own: status, headers in lower case, body. `token`: None for none."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         sent = {k.replace("_", "-"): v for k, v in headers.items()}
-        if token:
-            sent.setdefault("Authorization", f"Bearer {token}")
+        if token is not None:
+            sent.setdefault("Authorization", f"Bearer {token or self.token}")
         if isinstance(body, dict):
             body = msgspec.json.encode(body)
             sent.setdefault("Content-Type", "application/json")
@@ -99,3 +101,13 @@ class Running:
         self._runner.stop()
         self._thread.join(30)
         assert not self._thread.is_alive()
+
+
+class TinyServer(Running):
+    """A server over the small platform; asked by Amal where nobody else is named."""
+
+    token = AMAL
+
+    def __init__(self, settings: Settings, lines: io.StringIO | None = None) -> None:
+        self.tiny = Tiny()
+        super().__init__(self.tiny, settings, lines)

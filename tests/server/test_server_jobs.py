@@ -8,19 +8,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.server.running import Running, until
+from tests.server.running import TinyServer, until
 from tests.server.tiny import AMAL, BADR, NOBODY
 
 FLIGHTS = "/v1/projects/flights"
 WORK = f"{FLIGHTS}/work.do"
 
 
-def begin(server: Running, body: dict[str, Any], path: str = WORK, **more: str) -> tuple[int, dict[str, str], Any]:
+def begin(server: TinyServer, body: dict[str, Any], path: str = WORK, **more: str) -> tuple[int, dict[str, str], Any]:
     status, headers, answer = server.ask("POST", path, body, **more)
     return status, headers, msgspec.json.decode(answer)
 
 
-def held(server: Running, path: str = WORK, fail: bool = False, **more: str) -> tuple[str, str]:
+def held(server: TinyServer, path: str = WORK, fail: bool = False, **more: str) -> tuple[str, str]:
     """A job that is at work until the test lets it go: its run, and where it is."""
     server.tiny.go.clear()
     status, headers, told = begin(server, {"steps": 2, "hold": True, "fail": fail}, path, **more)
@@ -29,7 +29,7 @@ def held(server: Running, path: str = WORK, fail: bool = False, **more: str) -> 
     return told["run"], headers["location"]
 
 
-def ended(server: Running, path: str = WORK, fail: bool = False, **more: str) -> tuple[str, str]:
+def ended(server: TinyServer, path: str = WORK, fail: bool = False, **more: str) -> tuple[str, str]:
     """A job that was begun and has ended."""
     run, place = held(server, path, fail, **more)
     server.tiny.go.set()
@@ -190,7 +190,7 @@ def test_results_are_kept_for_the_newest_jobs_only(serving, limits):
 class _Events:
     """Reads server-sent events one by one."""
 
-    def __init__(self, server: Running, run: str) -> None:
+    def __init__(self, server: TinyServer, run: str) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
         self._connection.request("GET", f"{FLIGHTS}/runs/{run}/events", headers={"Authorization": f"Bearer {AMAL}"})
         self._response = self._connection.getresponse()

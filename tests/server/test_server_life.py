@@ -17,7 +17,7 @@ from falaj.core.errors import Invalid
 from falaj.server.logs import Log
 from falaj.server.run import CannotListen, serve
 from falaj.server.settings import NotSafe, Settings
-from tests.server.running import Running, until, until_closed
+from tests.server.running import TinyServer, until, until_closed
 from tests.server.tiny import AMAL, NOBODY, Tiny
 
 FLIGHTS = "/v1/projects/flights"
@@ -79,7 +79,7 @@ def test_a_wrong_token_is_not_taken_for_none(server):
 
 
 def test_behind_a_proxy_nobody_is_local():
-    server = Running(Settings(port=0, behind_proxy=True))
+    server = TinyServer(Settings(port=0, behind_proxy=True))
     try:
         assert server.ask("GET", "/metrics", token=None)[0] == 401
         assert server.ask("GET", "/metrics")[0] == 200
@@ -128,7 +128,7 @@ def test_a_log_that_nobody_takes_does_not_stop_the_server():
         def write(self, text: str) -> int:
             raise OSError(28, "No space left on device")
 
-    server = Running(Settings(port=0), Full())
+    server = TinyServer(Settings(port=0), Full())
     try:
         assert server.ask("GET", "/healthz")[0] == 200
     finally:
@@ -256,7 +256,7 @@ def test_an_address_that_is_taken_is_said_to_be():
 
 
 def test_over_tls_the_certificate_counts_and_the_clear_is_not_answered(certificate):
-    server = Running(Settings(port=0, cert=certificate.cert, key=certificate.key))
+    server = TinyServer(Settings(port=0, cert=certificate.cert, key=certificate.key))
     try:
         assert server.url.startswith("https://")
         trusting = ssl.create_default_context(cafile=certificate.authority)

@@ -11,7 +11,7 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 from falaj.server import openapi
 from falaj.server.surface import routes
-from tests.server.running import Running
+from tests.server.running import TinyServer
 from tests.server.tiny import Tiny
 
 FIXED = {
@@ -25,7 +25,7 @@ FIXED = {
 
 
 @pytest.fixture(scope="module")
-def document(server: Running) -> dict[str, Any]:
+def document(server: TinyServer) -> dict[str, Any]:
     status, headers, body = server.ask("GET", "/v1/openapi.json")
     assert (status, headers["content-type"]) == (200, "application/json")
     return msgspec.json.decode(body)

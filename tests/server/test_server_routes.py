@@ -8,20 +8,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.server.running import Running
+from tests.server.running import TinyServer
 from tests.server.tiny import AMAL, ARABIC, BADR, FRESH, NOBODY, ONE_TIME
 
 FLIGHTS = "/v1/projects/flights"
 
 
-def add(server: Running, text: str = "a", **more: Any) -> dict[str, Any]:
+def add(server: TinyServer, text: str = "a", **more: Any) -> dict[str, Any]:
     status, _, body = server.ask("POST", f"{FLIGHTS}/note.add", {"text": text, **more})
     assert status == 200
     return msgspec.json.decode(body)
 
 
 @pytest.fixture
-def empty(server: Running) -> Running:
+def empty(server: TinyServer) -> TinyServer:
     server.tiny.notes.clear()
     return server
 

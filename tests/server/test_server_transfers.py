@@ -9,14 +9,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.server.running import Running, until, until_closed
+from tests.server.running import TinyServer, until, until_closed
 from tests.server.tiny import AMAL, NOBODY
 
 FLIGHTS = "/v1/projects/flights"
 STAGING = f"{FLIGHTS}/staging"
 
 
-def put(server: Running, data: Any, name: str = "a.csv", **more: Any) -> tuple[int, dict[str, str], bytes]:
+def put(server: TinyServer, data: Any, name: str = "a.csv", **more: Any) -> tuple[int, dict[str, str], bytes]:
     return server.ask("PUT", f"{STAGING}?name={name}", data, **more)
 
 
