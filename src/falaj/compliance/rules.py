@@ -11,9 +11,10 @@ import yaml
 from falaj.compliance.records import Location, Policy
 from falaj.core.encoding import convert
 from falaj.core.errors import Invalid, Refused
-from falaj.core.names import name
+from falaj.core.names import name, printable
 
 REGIMES = ("federal", "difc", "adgm", "cbuae", "health", "gov")
+_URL = re.compile(r"(?:file:|(?:s3|gs|az)://)[\w./+-]{1,1000}")
 _REGION = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")
 MAX_TEXT = 64 * 1024
 
@@ -65,7 +66,18 @@ def parse_location(text: str) -> tuple[str, Location]:
     """A location file. Raises: Invalid."""
     location = convert(load_yaml(text, "location"), Location, "location")
     check_region(location.region)
+    check_url(location.url)
     return name(location.location, "location"), location
+
+
+def check_url(url: str) -> str:
+    """Raises: Invalid for what is no place for bytes: other schemes, user names, fragments, ways out by `..`."""
+    if not _URL.fullmatch(url) or ".." in re.split(r"[/:]", url):
+        raise Invalid(
+            f"location url {printable(url)}: file:FOLDER or a bucket is expected",
+            next_step="such as file:objects or s3://bucket/folder; no user names, queries, fragments or '..'",
+        )
+    return url
 
 
 def check_region(region: str) -> str:
