@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from falaj.core.errors import Conflict, Invalid, TooLarge
+from falaj.core.errors import Conflict, TooLarge
 from falaj.store.content import Contents
 from falaj.store.objects import CheckoutRefused
 from falaj.store.objects.errors import ContentUnknown, FileMissing, LocationAway, UploadClosed
@@ -118,51 +118,6 @@ def test_an_upload_that_fails_leaves_nothing(store: SmallStore) -> None:
         abandon_after(store, some_bytes(3, 40_000_000))
     assert list(location.list()) == []
     assert store.contents.survey().packs == 0
-
-
-@pytest.mark.parametrize(
-    "path", ["", "/x", "a//b", "a/../b", "a/.hidden", "a\\b", "a\nb", "\u202ea", "a/" * 70 + "b", "x" * 129]
-)
-def test_paths_that_are_none_are_refused_and_the_upload_goes_on(store: SmallStore, path: str) -> None:
-    with store.contents.upload(store.domain("flights")) as upload:
-        with pytest.raises(Invalid):
-            upload.add_file(path, io.BytesIO(b"x"))
-        upload.add_file("good", io.BytesIO(b"x"))
-        assert upload.finish().files == 1
-
-
-@pytest.mark.parametrize(
-    ("first", "second"), [("a", "a"), ("a", "a/b"), ("a/b", "a"), ("a/b", "a/b/c"), ("é", "e\u0301")]
-)
-def test_one_path_is_one_file(store: SmallStore, first: str, second: str) -> None:
-    with store.contents.upload(store.domain("flights")) as upload:
-        upload.add_file(first, io.BytesIO(b"x"))
-        with pytest.raises(Invalid):
-            upload.add_file(second, io.BytesIO(b"y"))
-        assert upload.finish().files == 1
-
-
-def test_a_source_that_fails_is_no_file_and_the_upload_goes_on(store: SmallStore) -> None:
-    class Failing(io.BytesIO):
-        def readinto(self, buffer: object) -> int:
-            if self.tell() > 300_000:
-                raise OSError("the disk is gone")
-            return super().readinto(buffer)
-
-    with store.contents.upload(store.domain("flights")) as upload:
-        with pytest.raises(OSError, match="disk is gone"):
-            upload.add_file("bad", Failing(some_bytes(4, 8_000_000)))
-        upload.add_file("good", io.BytesIO(FILES["large"]))
-        stored = upload.finish()
-    assert store.read_all(store.record("flights", stored)) == {"good": FILES["large"]}
-
-
-def test_a_finished_upload_takes_no_more(store: SmallStore) -> None:
-    with store.contents.upload(store.domain("flights")) as upload:
-        upload.finish()
-        for use in (lambda: upload.add_file("x", io.BytesIO(b"x")), upload.finish):
-            with pytest.raises(UploadClosed):
-                use()
 
 
 def test_what_was_stored_is_recorded_once(store: SmallStore) -> None:

@@ -85,12 +85,12 @@ class PackWriter:
         buffer: at least CAPACITY bytes; holds the pack until it is put.
     """
 
-    def __init__(self, keys: DomainKeys, pack: str, buffer: bytearray) -> None:
+    def __init__(self, keys: DomainKeys, pack: str, buffer: memoryview) -> None:
         key = fresh_secret()
         sealed = keys.seal(key, pack)
         self.id, self.epoch = pack, sealed.epoch
         self._aead = AESGCM(key.raw)
-        self._view = memoryview(buffer)
+        self._view = buffer
         self._directory = bytearray()
         body = canonical(
             Header(

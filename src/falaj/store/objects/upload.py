@@ -9,6 +9,7 @@ Memory: the window, one pack, 41 bytes for each new chunk, and the files' own na
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
@@ -103,12 +104,12 @@ class Upload:
         if not 0 < self._cutter.chunking.largest <= MAX_OBJECT // 2:
             raise Invalid(f"chunking: largest is {self._cutter.chunking.largest}, at most {MAX_OBJECT // 2}")
         self._squeezer = Squeezer()
-        self._window = memoryview(bytearray(_WINDOW))
+        self._window = _memory(_WINDOW)
         self._filled = 0
         self._waiting: list[_Waiting] = []
         self._seen: dict[bytes, None] = {}
         self._top = _Directory()
-        self._buffer: bytearray | None = None
+        self._buffer: memoryview | None = None
         self._writer: PackWriter | None = None
         self._packs: list[StagedPack] = []
         self._reused: set[str] = set()
@@ -266,7 +267,7 @@ class Upload:
         if self._writer is not None and self._writer.is_full:
             self._put_pack()
         if self._writer is None:
-            self._buffer = self._buffer or bytearray(CAPACITY)
+            self._buffer = self._buffer or _memory(CAPACITY)
             self._writer = PackWriter(self._keys, f"{self.id}-{len(self._packs) + 1}", self._buffer)
         self._writer.add(kind, name, self._squeezer.squeeze(data), len(data))
 
@@ -348,6 +349,11 @@ class Upload:
     def _close(self, how: str) -> None:
         self._closed = how
         self._writer = self._buffer = None
+
+
+def _memory(size: int) -> memoryview:
+    """Memory of which only what is used is ever touched: most uploads are small."""
+    return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 
 def _raw(digest: str) -> bytes:
