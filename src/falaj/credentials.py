@@ -78,8 +78,12 @@ def read_token(file: Path) -> str:
 def load() -> dict[str, Any]:
     """Everything saved; empty where nothing was. Raises: UnsafeFile, Invalid."""
     file = path()
-    if not file.exists():
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
         return {}
+    except OSError as error:
+        raise Invalid(f"{file}: {error.strerror}", next_step="make it readable, or set XDG_CONFIG_HOME") from error
     import tomllib  # as in `folder`
 
     try:
