@@ -137,14 +137,15 @@ class PostgresServer:
         return f"postgresql://falaj@127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:
-        """Start, and return when it takes connections.
+        """Start, and return when it takes connections; on the port it had before, where it had one and that is free.
 
         Raises: PartFailed with the end of its log.
         """
         if not (self.data / "PG_VERSION").exists():
             self._create()
         for attempt in range(3):  # the free port can be taken before the server binds it
-            self.port = free_port()
+            if attempt or not self.port:
+                self.port = free_port()
             self._spawn()
             if self._wait_ready():
                 return
