@@ -155,10 +155,21 @@ def test_measure_leaves_rows_without_a_label_out_and_counts_them():
     assert m.measure(GATE, label, p, columns={"origin": ["x"] * 300}).differences == {}
 
 
-@pytest.mark.parametrize("columns", [{}, {"origin": ["x"]}])
-def test_measure_refuses_a_missing_slice_column(columns):
-    with pytest.raises(Invalid, match="origin"):
-        m.measure(GATE, [True, False], [0.5, 0.5], columns=columns)
+@pytest.mark.parametrize(
+    ("columns", "why"),
+    [({}, "'origin' is not in the evidence"), ({"origin": list(range(600))}, "600 slices; at most 500")],
+    ids=["not there", "a measure"],
+)
+def test_a_column_that_makes_no_slices_is_told_as_not_measured(columns, why):
+    found = m.measure(GATE, [True, False] * 300, [0.5, 0.4] * 300, columns=columns)
+    assert found.slices == {}
+    assert why in found.unmeasured["origin"]
+    assert found.metrics["auc"] == 1.0
+
+
+def test_measure_refuses_columns_of_another_length():
+    with pytest.raises(Invalid, match="1 values of 'origin' for 2 rows"):
+        m.measure(GATE, [True, False], [0.5, 0.5], columns={"origin": ["x"]})
 
 
 @settings(max_examples=50)

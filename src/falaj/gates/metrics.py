@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from falaj.core.errors import Invalid
+from falaj.core.names import printable
 from falaj.gates.records import HIGHER_IS_BETTER, MAX_SLICES, PAIRED, Difference, Evidence, Gate, Slice
 
 Floats = NDArray[np.float64]
@@ -23,6 +24,12 @@ Bools = NDArray[np.bool_]
 Z95: Final = 1.959963984540054  # the 97.5 % point of the standard normal
 CLIP: Final = float(np.finfo(np.float64).eps)  # a sure and wrong answer costs 36 nats, not infinity
 BINS: Final = 15
+
+
+class TooManySlices(Invalid):
+    """A column holds more values than slices are made of."""
+
+    code = "too_many_slices"
 
 
 def auc(label: ArrayLike, score: ArrayLike) -> float:
@@ -103,7 +110,7 @@ def difference(metric: str, label: ArrayLike, candidate: ArrayLike, holder: Arra
 def slices(label: ArrayLike, score: ArrayLike, values: Sequence[Any], metrics: Sequence[str]) -> tuple[Slice, ...]:
     """The metrics in the rows of each value; null is a value of its own, told as "null". Sorted by value.
 
-    Raises: Invalid over 500 distinct values: such a column is a measure, not a slice.
+    Raises: TooManySlices over 500 distinct values: such a column is a measure, not a slice.
     """
     y, p = _pair(label, score)
     if len(values) != len(y):
@@ -112,7 +119,7 @@ def slices(label: ArrayLike, score: ArrayLike, values: Sequence[Any], metrics: S
     for i, value in enumerate(values):
         places.setdefault("null" if value is None else str(value), []).append(i)
     if len(places) > MAX_SLICES:
-        raise Invalid(f"slices: {len(places):,} values; at most {MAX_SLICES}", next_step="slice by another column")
+        raise TooManySlices(f"{len(places):,} slices; at most {MAX_SLICES}", next_step="slice by another column")
     found = []
     for value in sorted(places):
         at = np.asarray(places[value])
@@ -135,23 +142,32 @@ def measure(
 ) -> Evidence:
     """All that the gate's rules need, measured on one table. Checks are added by the caller.
 
+    A slice column that is not there, or holds more values than a slice may, is told in `unmeasured`.
+
     Args:
         label: (rows,) true, false, or None for a row without a label, which is left out and counted.
         score: (rows,) the candidate's probabilities.
         columns: the slice columns, each (rows,).
         holder: (rows,) the holder's probabilities on the same rows, None where there is no holder.
-    Raises: Invalid for lengths that differ, a missing column, and scores that are not probabilities.
+    Raises: Invalid for lengths that differ, and for scores that are not probabilities.
     """
     keep = np.fromiter((value is not None for value in label), dtype=bool, count=len(label))
     y = np.fromiter((bool(value) for value in label), dtype=bool, count=len(label))[keep]
     p = _probabilities(score, "candidate", len(keep))[keep]
     q = None if holder is None else _probabilities(holder, "holder", len(keep))[keep]
-    sliced = {}
+    sliced: dict[str, tuple[Slice, ...]] = {}
+    unmeasured: dict[str, str] = {}
     for column in gate.slices:
-        if column not in columns or len(columns[column]) != len(keep):
-            raise Invalid(f"slices: column {column} is not in the evidence", next_step="name a column of the data")
+        if column not in columns:
+            unmeasured[column] = f"column {printable(column)} is not in the evidence"
+            continue
+        if len(columns[column]) != len(keep):
+            raise Invalid(f"slices: {len(columns[column])} values of {printable(column)} for {len(keep)} rows")
         values = [value for value, kept in zip(columns[column], keep, strict=True) if kept]
-        sliced[column] = slices(y, p, values, gate.metrics)
+        try:
+            sliced[column] = slices(y, p, values, gate.metrics)
+        except TooManySlices as error:
+            unmeasured[column] = error.message
     paired = [] if q is None else [m for m in gate.metrics if m in PAIRED]
     return Evidence(
         rows=len(y),
@@ -159,6 +175,7 @@ def measure(
         metrics=measured(y, p, gate.metrics),
         slices=sliced,
         differences={m: difference(m, y, p, q) for m in paired if q is not None},
+        unmeasured=unmeasured,
     )
 
 

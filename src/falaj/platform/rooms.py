@@ -9,6 +9,7 @@ from falaj.compliance.kinds import LOCATION, POLICY
 from falaj.data import operations as data
 from falaj.data.kinds import CONTRACT, DATASET
 from falaj.door import Operations
+from falaj.gates import operations as gates
 from falaj.gates.kinds import GATE
 from falaj.models import operations as models
 from falaj.models.kinds import MODEL
@@ -26,6 +27,7 @@ ROOMS = (
     data,
     tracking,
     models,
+    gates,
 )
 
 
