@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from falaj.server.settings import Limits, Settings
+from tests.server.house import House
 from tests.server.running import TinyServer
 
 
@@ -34,3 +36,25 @@ def server() -> Iterator[TinyServer]:
     yield running
     running.tiny.go.set()
     running.stop()
+
+
+@pytest.fixture
+def house(tmp_path: Path, database_address: str) -> Iterator[House]:
+    """A real platform behind a server, on SQLite and on PostgreSQL."""
+    built = House(tmp_path / "flights", database_address)
+    yield built
+    built.close()
+
+
+@pytest.fixture
+def houses(tmp_path: Path) -> Iterator[Callable[..., House]]:
+    """Builds houses on SQLite with the limits or the database of a test."""
+    built: list[House] = []
+
+    def build(database: str = "", **limits: Any) -> House:
+        built.append(House(tmp_path / f"flights-{len(built)}", database, **limits))
+        return built[-1]
+
+    yield build
+    for one in built:
+        one.close()

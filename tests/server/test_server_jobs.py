@@ -40,7 +40,7 @@ def ended(server: TinyServer, path: str = WORK, fail: bool = False, **more: str)
 def test_a_job_is_begun_and_its_result_read_where_it_says(serving):
     server = serving()
     run, place = held(server)
-    assert place == f"{FLIGHTS}/jobs/{run}"
+    assert place == f"/v1/jobs/{run}"
     assert server.ask("GET", place)[0] == 202
     server.tiny.go.set()
     status, _, body = server.ask("GET", place, Prefer="wait=20")
@@ -59,11 +59,11 @@ def test_who_waits_no_longer_than_the_job_takes_is_told_where_it_is(serving):
     assert (status, headers["location"]) == (202, told["status"])
 
 
-def test_the_address_of_a_job_is_ascii_whatever_its_project_is_called(serving):
+@pytest.mark.parametrize("path", ["/v1/projects/%D9%85%D8%B7%D8%A7%D8%B1/work.do", "/v1/store.work"])
+def test_jobs_of_any_project_and_of_the_store_itself_are_found_by_their_run(serving, path):
     server = serving()
-    path = "/v1/projects/%D9%85%D8%B7%D8%A7%D8%B1/work.do"
     run, place = ended(server, path)
-    assert place == f"/v1/projects/%D9%85%D8%B7%D8%A7%D8%B1/jobs/{run}"
+    assert place == f"/v1/jobs/{run}"
 
 
 def test_a_failed_job_answers_its_error_wherever_it_is_asked(serving):
@@ -122,7 +122,7 @@ def test_streams_are_few(serving):
     run, _ = held(server)
     with _Events(server, run) as first:
         assert first.next() is not None
-        told = server.problem("GET", f"{FLIGHTS}/runs/{run}/events")
+        told = server.problem("GET", f"/v1/jobs/{run}/events")
     assert (told["status"], told["code"]) == (503, "busy")
 
 
@@ -138,15 +138,13 @@ def test_a_stream_ends_after_its_time_and_may_be_asked_for_again(serving):
 # whose they are
 
 
-@pytest.mark.parametrize("path", ["jobs/{run}", "runs/{run}/events"])
-@pytest.mark.parametrize(("token", "project"), [(BADR, "flights"), (AMAL, "weather")])
-def test_a_job_of_somebody_else_or_elsewhere_looks_like_none(serving, path, token, project):
+@pytest.mark.parametrize("path", ["/v1/jobs/{run}", "/v1/jobs/{run}/events"])
+def test_a_job_of_somebody_else_looks_like_none(serving, path):
     server = serving()
     run, _ = held(server)
-    path = f"/v1/projects/{project}/{path}"
     missing = "0" * 26
-    theirs = server.ask("GET", path.format(run=run), token=token)
-    nothing = server.ask("GET", path.format(run=missing), token=token)
+    theirs = server.ask("GET", path.format(run=run), token=BADR)
+    nothing = server.ask("GET", path.format(run=missing), token=BADR)
     assert theirs[0] == nothing[0] == 404
     assert theirs[2].replace(run.encode(), missing.encode()) == nothing[2]
 
@@ -192,7 +190,7 @@ class _Events:
 
     def __init__(self, server: TinyServer, run: str) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
-        self._connection.request("GET", f"{FLIGHTS}/runs/{run}/events", headers={"Authorization": f"Bearer {AMAL}"})
+        self._connection.request("GET", f"/v1/jobs/{run}/events", headers={"Authorization": f"Bearer {AMAL}"})
         self._response = self._connection.getresponse()
         assert self._response.getheader("content-type") == "text/event-stream; charset=utf-8"
 

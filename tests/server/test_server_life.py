@@ -199,7 +199,7 @@ def test_event_streams_end_with_the_server(serving):
     server = serving()
     run = msgspec.json.decode(server.ask("POST", f"{FLIGHTS}/work.do", {"steps": 1, "hold": True})[2])["run"]
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
-    connection.request("GET", f"{FLIGHTS}/runs/{run}/events", headers={"Authorization": f"Bearer {AMAL}"})
+    connection.request("GET", f"/v1/jobs/{run}/events", headers={"Authorization": f"Bearer {AMAL}"})
     response = connection.getresponse()
     with ThreadPoolExecutor() as pool:
         end = pool.submit(server.stop)

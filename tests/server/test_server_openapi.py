@@ -19,8 +19,8 @@ FIXED = {
     "/v1/openapi.json",
     "/v1/operations",
     "/v1/projects/{project}/staging",
-    "/v1/projects/{project}/jobs/{run}",
-    "/v1/projects/{project}/runs/{run}/events",
+    "/v1/jobs/{run}",
+    "/v1/jobs/{run}/events",
 }
 
 

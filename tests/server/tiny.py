@@ -156,6 +156,12 @@ def work(ctx: Ctx, steps: int, fail: bool = False, hold: bool = False, unexpecte
     return Done(steps=steps)
 
 
+@job("store.work", on="store", entry=What.RUN_STARTED, role="owner", without=NO_CLI)
+def store_work(ctx: Ctx, steps: int, hold: bool = False, fail: bool = False) -> Done:
+    """Take some steps outside of any project."""
+    return work(ctx, steps, hold=hold, fail=fail)
+
+
 @command("hidden.do", on="store", entry=What.STORE_REPAIRED, role="owner", without={**NO_CLI, "http": "only here"})
 def hidden(ctx: Ctx) -> int:
     """Has no HTTP face."""

@@ -144,14 +144,14 @@ class RemoteSession:
         if progress is not None:
             self._follow(run, progress)
         while True:
-            status, answer = self._wire.json("GET", f"{self._below}/jobs/{run}", headers={"Prefer": f"wait={WAIT_S}"})
+            status, answer = self._wire.json("GET", f"/v1/jobs/{run}", headers={"Prefer": f"wait={WAIT_S}"})
             if status != 202:
                 return answer
 
     def _follow(self, run: str, progress: Progress) -> None:
         """Tell progress until the job or the stream ends; the result is asked for afterwards in any case."""
         try:
-            lines = self._wire.lines(f"{self._below}/runs/{run}/events")
+            lines = self._wire.lines(f"/v1/jobs/{run}/events")
         except Unavailable:
             return
         event = b""

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, cast
-from urllib.parse import quote
 
 import msgspec
 from starlette.requests import Request
@@ -71,10 +70,10 @@ class Api:
                 return await self._document(request, seen, "operations", self._index)
             case ["projects", project, "staging"]:
                 return await self._staging(request, seen, project)
-            case ["projects", project, "jobs", run]:
-                return await self._job(request, seen, project, run)
-            case ["projects", project, "runs", run, "events"]:
-                return await self._events(request, seen, project, run)
+            case ["jobs", run]:
+                return await self._job(request, seen, run)
+            case ["jobs", run, "events"]:
+                return await self._events(request, seen, run)
             case ["projects", project, operation]:
                 route = self._routes.get((True, operation))
             case [operation]:
@@ -166,7 +165,7 @@ class Api:
     async def _begun(self, request: Request, seen: Seen, job: Job) -> Response:
         if not await job.wait(lambda j: bool(j.run) or j.ended, self._limits.request_s):
             raise TimedOut("the job did not begin in time; it may still", next_step="falaj run list")
-        seen.run, seen.project = job.run or None, job.project
+        seen.run, seen.project = job.run or None, job.project or None
         return await self._state(request, job)
 
     async def _state(self, request: Request, job: Job) -> Response:
@@ -177,26 +176,26 @@ class Api:
             return response_of(job.error)
         if job.result is not None:
             return Response(job.result, media_type=JSON)
-        where = f"/v1/projects/{quote(job.project, safe='')}/jobs/{job.run}"
+        where = f"/v1/jobs/{job.run}"
         begun = Begun(run=job.run, status=where)
         return Response(msgspec.json.encode(begun), 202, {"Location": where}, media_type=JSON)
 
-    async def _job(self, request: Request, seen: Seen, project: str, run: str) -> Response:
-        job = await self._own_job(request, seen, project, run)
+    async def _job(self, request: Request, seen: Seen, run: str) -> Response:
+        job = await self._own_job(request, seen, run)
         seen.operation = "job"
         return await self._state(request, job)
 
-    async def _own_job(self, request: Request, seen: Seen, project: str, run: str) -> Job:
+    async def _own_job(self, request: Request, seen: Seen, run: str) -> Job:
         caller = await self._caller(request, seen)
         _only("GET", request.method)
-        job = self._jobs.find(run, caller, project)
+        job = self._jobs.find(run, caller)
         if job is None:
             raise not_here(run)
-        seen.run, seen.project = run, project
+        seen.run, seen.project = run, job.project or None
         return job
 
-    async def _events(self, request: Request, seen: Seen, project: str, run: str) -> Response:
-        job = await self._own_job(request, seen, project, run)
+    async def _events(self, request: Request, seen: Seen, run: str) -> Response:
+        job = await self._own_job(request, seen, run)
         seen.operation = "events"
         if self._streams >= self._limits.streams:
             raise Busy(f"{self._limits.streams} event streams are open, which is as many as may be")

@@ -132,10 +132,10 @@ class Jobs:
             self._keys[owner] = job
         return job
 
-    def find(self, run: str, caller: Caller, project: str) -> Job | None:
-        """A job that this principal began in this project or on the store itself, None where it is not here."""
+    def find(self, run: str, caller: Caller) -> Job | None:
+        """A job that this principal began, None where it is not here."""
         job = self._jobs.get(run)
-        return job if job and job.principal == caller.principal.id and job.project in {"", project} else None
+        return job if job and job.principal == caller.principal.id else None
 
     def wake(self) -> None:
         """Let everyone who waits for a job look again."""

@@ -159,14 +159,12 @@ def _fixed(begun: Any, staged: Any, index: Any, claim: Any, claimed: Any) -> dic
                 "requestBody": body,
             }
         },
-        "/v1/projects/{project}/jobs/{run}": {
-            "get": _page("job", "A job's result", [project, run, wait], _json("Its result", {}), begun)
-        },
-        "/v1/projects/{project}/runs/{run}/events": {
+        "/v1/jobs/{run}": {"get": _page("job", "A job's result", [run, wait], _json("Its result", {}), begun)},
+        "/v1/jobs/{run}/events": {
             "get": _page(
                 "events",
                 "A job's progress and its end, as server-sent events",
-                [project, run],
+                [run],
                 {"description": "Events", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
             )
         },
