@@ -127,7 +127,7 @@ def lock(readable: Iterable[str]) -> tuple[str, ...]:
     held = []
     if _leave_network():
         held.append(NAMESPACE)
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # after the namespace: entering one clears this and sets the next
+    end_with_parent()  # again: entering the namespace cleared it, and set the next
     _prctl(_PR_SET_DUMPABLE, 0)
     if not _prctl(_PR_SET_NO_NEW_PRIVS, 1):
         return tuple(held)
@@ -136,6 +136,12 @@ def lock(readable: Iterable[str]) -> tuple[str, ...]:
     if _seccomp():
         held.append(SECCOMP)
     return tuple(held)
+
+
+def end_with_parent() -> None:
+    """Let the kernel end this process when its parent ends, however that ends. Linux only."""
+    if sys.platform == "linux":
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _prctl(option: int, value: int) -> bool:

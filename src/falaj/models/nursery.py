@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import signal
 import socket
 import struct
 import subprocess
@@ -28,6 +27,7 @@ from falaj.models.worker import END, FORK, RUNNING, STATUS
 
 _REQUEST, _REPLY = struct.Struct("<Bq"), struct.Struct("<q")
 _ANSWER_S = 120.0  # the first answer waits for the imports
+_END_S = 5.0
 _BOOT = "import sys; sys.path.append(sys.argv[1]); from falaj.models.worker import main; main()"
 
 
@@ -39,6 +39,7 @@ class Nursery:
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
+        self._has_answered = False
 
     def fork(self, pipes: Sequence[int]) -> int:
         """A new scoring process; returns its id.
@@ -58,6 +59,11 @@ class Nursery:
                     if attempt == 2:
                         raise ScoringStopped(f"no scoring process can be started: {error}") from error
         raise AssertionError("unreachable")
+
+    def warm(self) -> None:
+        """Begin importing, without waiting: for whoever will need a model soon and has other work before."""
+        with self._lock, suppress(OSError):
+            self._started()
 
     def end(self, pid: int, *, patience_s: float = 0.0) -> int | None:
         """End a process; returns its exit code, negative for the signal that ended it; None where that is not known.
@@ -113,7 +119,7 @@ class Nursery:
         finally:
             theirs.close()
         ours.settimeout(_ANSWER_S)
-        self._control, self._owner = ours, os.getpid()
+        self._control, self._owner, self._has_answered = ours, os.getpid(), False
         return ours
 
     def _reply(self, control: socket.socket) -> int:
@@ -123,6 +129,7 @@ class Nursery:
             if not piece:
                 raise OSError("the process that starts them ended")
             reply += piece
+        self._has_answered = True
         (value,) = _REPLY.unpack(reply)
         return int(value)
 
@@ -131,8 +138,9 @@ class Nursery:
             self._control.close()
             self._control = None
         if self._process is not None:
-            with suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_END_S if self._has_answered else 0)  # one that still imports has no children
+            self._process.kill()
             self._process.wait()
             self._process = None
 

@@ -89,6 +89,7 @@ def register(
     if len(staged) != len(files):
         raise Invalid("two files of one name", next_step="rename one of them")
     ctx.check_residency(f"{thing}: storing")
+    scoring.warm()
     first, *others = staged.items()
     for _, path in others:
         formats.check_beside(path)
@@ -345,6 +346,7 @@ def predict(ctx: Context, model: str, data: str, into: str, purpose: str = "") -
     with ctx.reading() as tx:
         source = _source(ctx, tx, thing, Thing.parse(data, kind=DATASET))
         target = _target(ctx, tx, target_thing)
+    scoring.warm()
     with _folder(ctx) as folder:
         found = verified(ctx.ground, source.model.asset, source.model.version, folder=folder / "model")
         done, guards = _scored(ctx, source, found, folder)

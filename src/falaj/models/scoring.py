@@ -103,6 +103,13 @@ def score(
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.float64)
 
 
+def warm() -> None:
+    """Let the libraries be imported while other work is done: a model will be asked soon."""
+    from falaj.models.nursery import NURSERY
+
+    NURSERY.warm()
+
+
 def describe(
     path: Path, *, scratch: Path, limits: Limits = DEFAULT
 ) -> tuple[formats.ModelFile, About, tuple[str, ...]]:

@@ -62,7 +62,10 @@ _SKLEARN: Final = {
         *("QuantileTransformer", "PowerTransformer"),
     ),
     "preprocessing._discretization": ("KBinsDiscretizer",),
-    "preprocessing._polynomial": ("PolynomialFeatures", "SplineTransformer"),
+    "preprocessing._polynomial": ("PolynomialFeatures",),
+    # Without a function it passes columns through, as ColumnTransformer makes it; a function is a node of its own,
+    # of a loader that is not let in.
+    "preprocessing._function_transformer": ("FunctionTransformer",),
     "impute._base": ("SimpleImputer", "MissingIndicator"),
     "linear_model._logistic": ("LogisticRegression", "LogisticRegressionCV"),
     "naive_bayes": ("GaussianNB",),

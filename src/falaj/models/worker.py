@@ -62,7 +62,7 @@ class Unfit(Exception):
 
 def main() -> None:
     """Serve the socket on standard input until it closes, or nobody has asked for five minutes."""
-    with suppress(ImportError):  # whoever needs it says so
+    with suppress(Exception):  # whoever needs it says why it is not there
         importlib.import_module("skops.io")
     control, children = socket.socket(fileno=0), set[int]()
     while children or select.select([control], [], [], IDLE_S)[0]:
@@ -88,11 +88,14 @@ def _fork(pipes: Sequence[int]) -> int:
         code = 1
         try:
             os.setsid()
+            jail.end_with_parent()
             for place, pipe in enumerate(pipes):
                 os.dup2(pipe, place)
             os.closerange(3, 1024)
             serve()
             code = 0
+        except Exception:  # noqa: BLE001  the last words of the process; its parent reads them
+            sys.excepthook(*sys.exc_info())
         finally:
             os._exit(code)
     for pipe in pipes:
@@ -155,6 +158,7 @@ def _limit(memory_bytes: int, cpu_s: int) -> None:
 def _loaded(task: dict[str, Any], frames: BinaryIO, answers: BinaryIO) -> Answer | None:
     """The model as a function from a batch to probabilities; None where it cannot be used, which was then said."""
     try:
+        importlib.import_module("pyarrow")
         load = _load_skops if task["format"] == "skops" else _load_onnx
         answer, about = load(_take(frames), task)
     except Exception as error:  # noqa: BLE001  a library may raise anything over a model; it is told to the parent
