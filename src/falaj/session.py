@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from falaj.core.errors import Conflict, Damaged, Invalid, NotFound
-from falaj.core.names import tree_path
+from falaj.core.names import name, tree_path
 
 Progress = Callable[[str, int, int], None]
 
@@ -72,9 +72,10 @@ def staged(session: Session, paths: Sequence[Path], progress: Progress | None = 
 
 
 def check_files(paths: Iterable[Path]) -> None:
-    """Raises: Invalid for what is no file, and for two files of one name."""
+    """Raises: Invalid for what is no file, and for two files of one name; InvalidName."""
     seen: dict[str, Path] = {}
     for path in paths:
+        name(path.name, "file name")
         if not path.is_file():
             wrong = "not a file" if path.exists() else "no such file"
             raise Invalid(f"{path}: {wrong}", next_step="give files that you may read, not folders")

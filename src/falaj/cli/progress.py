@@ -14,16 +14,17 @@ AGAIN_S = 10.0
 
 
 class Reporter:
-    """What a session calls as (what, done, total). Work that ends within a second shows nothing.
+    """What a session calls as (what, done, total). Work that ends before `first_s` shows nothing.
 
     Args:
         shown: False for `--quiet` and `--json`.
         colour: whether a bar may use colours.
+        first_s: seconds without a word.
     """
 
-    def __init__(self, *, shown: bool, colour: bool) -> None:
+    def __init__(self, *, shown: bool, colour: bool, first_s: float = FIRST_S) -> None:
         self._shown, self._colour = shown, colour
-        self._next = time.monotonic() + FIRST_S
+        self._next = time.monotonic() + first_s
         self._bar: Any = None
         self._tasks: dict[str, Any] = {}
 

@@ -29,6 +29,7 @@ RENDERERS: dict[str, Renderer] = {
     "granted": trust.told_granted,
     "holders": trust.told_holders,
     "init": local.told_init,
+    "judgement": rooms.told_judgement,
     "keys": trust.told_keys,
     "lineage": assets.told_lineage,
     "log": assets.told_log,

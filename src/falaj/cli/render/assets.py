@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from falaj.cli.render.errors import finding_lines
@@ -11,9 +11,20 @@ from falaj.cli.text import counted, plain, safe, size, table
 
 
 def told_move(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
-    """A moved ref; for a promotion, what its gate found."""
-    lines = [joined(f"{short(result['ref'])}  {step(result.get('previous'), result['version'])}", entry_of(result))]
-    return lines + indented(finding_lines(result.get("findings") or [], states=True))
+    """A moved ref; for a promotion, what its gates found, and what it still waits for."""
+    ref = short(result["ref"])
+    gates = ", ".join(f"gate {safe(gate)}" for gate in result.get("gates") or ())
+    findings = indented(finding_lines(result.get("findings") or [], states=True))
+    if result["sort"] == "unchanged":
+        return [joined(f"{ref}  v{result['version']}", "held it already")]
+    word = "" if result["sort"] in ("move", "promote", "rollback") else safe(result["sort"])
+    head = joined(f"{ref}  {step(result.get('previous'), result['version'])}", word, gates, entry_of(result))
+    return [head, *findings, *_waiting(result.get("waits_for") or (), result.get("proposal"))]
+
+
+def _waiting(waits_for: Sequence[Any], proposal: object) -> Lines:
+    lines = [f"waits   {safe(one)}" for one in waits_for]
+    return indented([*lines, f"next    another person: falaj approve {safe(proposal)}"] if proposal else lines)
 
 
 def told_applied(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
@@ -70,8 +81,8 @@ def _payload(payload: object) -> list[tuple[str, Any]]:
         return []
     told: list[tuple[str, Any]] = []
     for key, value in payload.items():
-        if key in ("document", "size_bytes", "v"):
-            continue
+        if key in ("document", "signature", "size_bytes", "v"):
+            continue  # long, or said above; --json shows them
         if key == "digest":
             told.append(("document digest", value))
         elif key == "report" and isinstance(value, Mapping):
@@ -143,14 +154,13 @@ def _code(code: Mapping[str, Any]) -> str:
 
 
 def told_proposal(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
-    """One proposal and what it waits for."""
+    """One proposal, what its gates found, and what it waits for."""
     moved = f"{short(result['thing'])}  {step(result.get('holder'), result['version'])}"
-    lines = [joined(moved, safe(result["state"]), entry_of(result))]
-    told = ((key, result.get(key)) for key in ("id", "by", "at", "reason", "approved_by", "waits_for"))
-    lines += indented(fields(told))
-    if result["state"] == "open":
-        lines.append(f"  another person: falaj approve {safe(result['id'])}")
-    return lines
+    gates = ", ".join(f"gate {safe(gate)}" for gate in result.get("gates") or ())
+    lines = [joined(moved, safe(result["state"]), gates, entry_of(result))]
+    lines += indented(finding_lines(result.get("findings") or [], states=True))
+    lines += indented(fields((key, result.get(key)) for key in ("id", "by", "at", "reason", "approved_by")))
+    return lines + _waiting(result["waits_for"], result["id"] if result["state"] == "open" else None)
 
 
 def told_proposals(result: Any, given: Mapping[str, Any]) -> Lines:

@@ -80,17 +80,27 @@ def told_predicted(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines
     return [head, joined(by, f"verdict {safe(result['verdict'])}"), moved]
 
 
+def told_judgement(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """What every gate of a ref found on a version; nothing moved."""
+    lines = [joined("nothing moved", entry_of(result))]
+    return [line for verdict in result["verdicts"] for line in told_verdict(verdict, given)] + lines
+
+
 def told_verdict(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
-    """A verdict: what was judged by which gate, then every rule with what was measured."""
-    state = "passed" if result["passed"] else "refused"
-    head = f"{short(result.get('thing') or result.get('ref') or '')} v{result['version']}"
-    gate = f"gate {safe(result['gate'])} v{result['gate_version']}"
-    findings = finding_lines(result.get("findings") or (), states=True)
-    told = fields((key, value) for key, value in result.items() if key not in _VERDICT)
-    return [joined(head, state, gate, entry_of(result)), *indented(findings), *indented(told)]
-
-
-_VERDICT = frozenset({"thing", "ref", "version", "passed", "gate", "gate_version", "findings", "entry", "entry_id"})
+    """A verdict: which version for which ref, every rule with what was measured, and on what."""
+    head = joined(
+        f"{short(result['thing'])}  v{result['version']}",
+        "passed" if result["passed"] else "refused",
+        f"gate {safe(result['gate'])} v{result['gate_version']}",
+        "against no holder" if result["holder"] is None else f"against v{result['holder']}",
+    )
+    unlabelled = f", {number(result['unlabelled'])} more without a label" if result["unlabelled"] else ""
+    measured = f"on {safe(result['data'])}, {number(result['rows'])} rows{unlabelled}" if result["data"] else ""
+    waits = [("waits for", f"approval from a {safe(role)}") for role in result["approvals"]]
+    used = [("used by", f"entry {safe(result['used_by'])}")] if result["used_by"] else []
+    about = [("verdict", safe(result["id"])), ("at", plain(result["at"])), ("by", safe(result["by"])), *waits, *used]
+    findings = finding_lines(result["findings"], states=True)
+    return [head, *indented(findings), *indented([measured] if measured else []), *indented(table(about))]
 
 
 def told_runs(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:

@@ -131,7 +131,7 @@ COMMANDS: tuple[Command, ...] = (
         "gate.judge",
         "Judge a version by the gate of a ref, without moving anything.",
         (REF, VERSION),
-        "verdict",
+        "judgement",
         examples=("falaj gate judge delay@production 7",),
         group=_MODELS,
     ),
