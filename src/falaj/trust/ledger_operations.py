@@ -17,8 +17,8 @@ from falaj.assets.rules import page_size
 from falaj.core.encoding import canonical, decode
 from falaj.core.entries import Entry, What
 from falaj.core.errors import Conflict, Invalid, NotFound
-from falaj.core.names import printable
-from falaj.door import Context, query, transfer
+from falaj.core.names import Thing, printable
+from falaj.door import Context, query, resource_of, transfer
 from falaj.store.ground import Ground
 from falaj.store.ledger.errors import LedgerDamaged
 from falaj.store.ledger.export import consistency_proof, inclusion_proof
@@ -32,6 +32,7 @@ from falaj.trust import proving
 from falaj.trust import records as r
 
 SQL = queries("ledger")
+NOTHING_SAID = msgspec.Struct()
 FIRST = 2**62
 AT_ONCE = 2000
 """Leaves read by one snapshot of an export, which may take its time between them."""
@@ -219,31 +220,46 @@ def _entry(row: Row) -> Entry:
 
 
 class _Seen:
-    """Names of what entries speak of, as far as the caller may see it."""
+    """Names of what entries speak of, as far as the caller may see it.
+
+    Words can hold values of the data that they speak of, so whoever may not read a thing's bytes does not get them.
+    """
 
     def __init__(self, ctx: Context, ids: set[str]) -> None:
-        self._hidden: set[str] = set()
-        projects = {i: p.name for i in ids if (p := PROJECT.get(ctx.tx, i))}
-        self._names = {**names_of(ctx.tx, ids), **projects}
+        self._ctx = ctx
+        self._closed: set[str] = set()
+        self._projects = {i: p.name for i in ids if (p := PROJECT.get(ctx.tx, i))}
+        self._names = {**names_of(ctx.tx, ids), **self._projects}
         for asset_id in ids - self._names.keys():
             asset = ASSET.get(ctx.tx, asset_id)
             if asset is None:
                 continue
-            owner = projects.get(asset.project) or _project_name(ctx.tx, asset.project)
-            if ctx.decide("asset.show", f"asset:{owner}/{asset.kind}/{asset.name}").allowed:
+            owner = self._project(asset.project)
+            resource = resource_of(owner, Thing(asset.name, asset.kind))
+            if ctx.decide("asset.show", resource).allowed:
                 self._names[asset_id] = f"{asset.kind}/{asset.name}"
-            else:
-                self._hidden.add(asset_id)
+            if not self._is_open(asset.kind, owner, resource):
+                self._closed.add(asset_id)
 
     def name(self, of: str) -> str:
         """The name of a thing or person, else its id."""
         return self._names.get(of, of)
 
     def are_all_open(self, ids: Iterable[str]) -> bool:
-        """Whether the caller may see every asset among them."""
-        return self._hidden.isdisjoint(ids)
+        """Whether the caller may read every thing among them."""
+        return self._closed.isdisjoint(ids)
 
+    def _is_open(self, kind: str, project: str, resource: str) -> bool:
+        """Whether the caller may do whatever gives out bytes of such a thing, by the facts of this one."""
+        ctx = self._ctx
+        return all(
+            ctx.decide(o.name, resource, **ctx.door.facts(o, NOTHING_SAID, ctx.caller, project, (resource,))).allowed
+            for o in ctx.door.operations
+            if o.name == "asset.show" or (o.sort == "transfer" and o.kind == kind)
+        )
 
-def _project_name(tx: Transaction, project: str) -> str:
-    row = PROJECT.get(tx, project)
-    return row.name if row else ""
+    def _project(self, project: str) -> str:
+        if project not in self._projects:
+            row = PROJECT.get(self._ctx.tx, project)
+            self._projects[project] = row.name if row else ""
+        return self._projects[project]
