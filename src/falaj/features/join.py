@@ -1,0 +1,246 @@
+"""The point-in-time join: for each row, what was known at its own moment. DuckDB does the work; nothing is kept.
+
+Laws, each tested against a slow and plainly right join:
+  - every row comes back once, in its place: none is dropped, and two equal ones stay two;
+  - an event counts for a row where it is about the past (`time <= at`) and was known then (`created <= at`);
+  - of several, the newest by time counts; of equal times the one known last; of equal ones still, the greatest value;
+  - an event older than the view's ttl is nothing known: null, and no older one in its stead;
+  - a window holds events of `at - over <= time < at` that were known at `at`;
+  - rows and events whose key or time is null meet nothing.
+
+How: events become the steps of a function of time. At each instant an event becomes visible, the best event so far is
+kept; one ASOF join then finds the step that holds at each row's moment. Windows are joined by key and by buckets as
+long as the window, so that a row meets the events of two buckets only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from falaj.features.errors import FeatureInvalid
+from falaj.features.records import ALL, Feature, Service, View, Window
+
+if TYPE_CHECKING:
+    import duckdb
+
+ROW = "__row"
+AT = "__at"
+
+
+def quoted(column: str) -> str:
+    """A column or table as SQL names it."""
+    return '"' + column.replace('"', '""') + '"'
+
+
+def point_in_time(
+    con: duckdb.DuckDBPyConnection,
+    rows: str,
+    service: Service,
+    views: Mapping[str, View],
+    sources: Mapping[str, str],
+    *,
+    at: str,
+    into: str,
+) -> tuple[str, ...]:
+    """Join the features of a service to rows, as of each row's own time.
+
+    Args:
+        rows: name of a table or view of the connection; all its columns are kept, before the features.
+        views: by name, the views that the service needs.
+        sources: by name of the view, the table or view of the connection that holds its source.
+        at: column of `rows` with the moment that features must have been known at.
+        into: name of the table that is made; its rows are in the order of `rows`.
+    Returns: the features' names, in order.
+    Raises: FeatureInvalid where a column is not there or a name is taken.
+    """
+    columns = columns_of(con, rows)
+    if at not in columns:
+        raise FeatureInvalid(f"rows: no column {at}", next_step=f"they have: {', '.join(columns)}")
+    features = resolved(con, service, views, sources)
+    taken = [feature.name for feature in features if feature.name in columns]
+    if taken:
+        raise FeatureInvalid(f"feature {taken[0]}: the rows have a column of that name", next_step="rename one of them")
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE __rows AS SELECT row_number() OVER () - 1 AS {ROW}, "
+        f"{_utc(at)} AS {AT}, * FROM {quoted(rows)}"
+    )
+    joins, picked = [], []
+    for number, name in enumerate(service.views):
+        view = views[name]
+        wanted = [feature for feature in features if feature.view == name]
+        newest = [f for f in wanted if f.feature not in {w.name for w in view.windows}]
+        _check_keys(view, columns)
+        events = f"__events_{number}"
+        _make_events(con, view, sources[name], events)
+        if newest:
+            table = f"__newest_{number}"
+            _make_newest(con, view, events, table, [f.feature for f in newest])
+            joins.append(f"LEFT JOIN {table} USING ({ROW})")
+            picked += [(f.name, f"{table}.{quoted(f.feature)}") for f in newest]
+        for place, window in enumerate(w for w in view.windows if w.name in {f.feature for f in wanted}):
+            table = f"__window_{number}_{place}"
+            _make_window(con, view, window, events, table)
+            joins.append(f"LEFT JOIN {table} USING ({ROW})")
+            value = f"coalesce({table}.value, 0)" if window.function == "count" else f"{table}.value"
+            picked += [(f.name, _where_known(view, value)) for f in wanted if f.feature == window.name]
+    values = dict(picked)
+    chosen = ", ".join(f"{values[f.name]} AS {quoted(f.name)}" for f in features)
+    con.execute(
+        f"CREATE OR REPLACE TABLE {quoted(into)} AS SELECT __rows.* EXCLUDE ({ROW}, {AT}), {chosen} "
+        f"FROM __rows {' '.join(joins)} ORDER BY {ROW}"
+    )
+    return tuple(f.name for f in features)
+
+
+def resolved(
+    con: duckdb.DuckDBPyConnection, service: Service, views: Mapping[str, View], sources: Mapping[str, str]
+) -> tuple[Feature, ...]:
+    """The features of a service, each by its name, with `*` written out. Raises: FeatureInvalid."""
+    out: list[Feature] = []
+    for feature in service.features:
+        view = views.get(feature.view)
+        if view is None:
+            raise FeatureInvalid(f"feature service {service.service}: no view {feature.view}", next_step="falaj apply")
+        there = features_of(view, _source_columns(con, view, sources[feature.view]))
+        if feature.feature == ALL:
+            out += [Feature(view=view.view, feature=name, name=name) for name in there]
+        elif feature.feature in there:
+            out.append(feature)
+        else:
+            raise FeatureInvalid(
+                f"feature view {view.view}: no feature {feature.feature}", next_step=f"it has: {', '.join(there)}"
+            )
+    names = [feature.name for feature in out]
+    for name in names:
+        if names.count(name) > 1:
+            raise FeatureInvalid(f"feature service {service.service}: {name} comes from two views", next_step="rename")
+    return tuple(out)
+
+
+def features_of(view: View, columns: Sequence[str]) -> tuple[str, ...]:
+    """The features that a view has, given the columns of its source. Raises: FeatureInvalid for a missing column."""
+    needed = [*view.keys, view.time, *([view.created] if view.created else []), *view.features]
+    needed += [window.column for window in view.windows if window.column]
+    missing = [column for column in needed if column not in columns]
+    if missing:
+        raise FeatureInvalid(
+            f"feature view {view.view}: its source has no column {missing[0]}",
+            next_step=f"it has: {', '.join(columns)}",
+        )
+    reserved = {*view.keys, view.time, view.created}
+    newest = view.features or (() if not view.uses_newest else tuple(c for c in columns if c not in reserved))
+    return (*newest, *(window.name for window in view.windows))
+
+
+def columns_of(con: duckdb.DuckDBPyConnection, table: str) -> list[str]:
+    """The columns of a table or view."""
+    return [str(row[0]) for row in con.execute(f"DESCRIBE {quoted(table)}").fetchall()]
+
+
+def _source_columns(con: duckdb.DuckDBPyConnection, view: View, source: str) -> list[str]:
+    return [str(row[0]) for row in con.execute(f"DESCRIBE {_select(view, source)}").fetchall()]
+
+
+def _select(view: View, source: str) -> str:
+    """The view's own SELECT over its source, which it calls `source`."""
+    inner = view.sql.strip().rstrip(";") or "SELECT * FROM source"
+    return f"WITH source AS (SELECT * FROM {quoted(source)}) SELECT * FROM ({inner}) AS view_rows"
+
+
+def _utc(column: str) -> str:
+    """A time as microseconds since 1970 in UTC, whatever its type; times without a zone are UTC."""
+    return f"epoch_us(CAST({quoted(column)} AS TIMESTAMP))"
+
+
+def _check_keys(view: View, columns: Sequence[str]) -> None:
+    missing = [key for key in view.keys if key not in columns]
+    if missing:
+        raise FeatureInvalid(
+            f"feature view {view.view}: the rows have no key {missing[0]}", next_step=f"they have: {', '.join(columns)}"
+        )
+
+
+def _key(view: View, key: str) -> str:
+    return f"CAST({quoted(key)} AS {'BIGINT' if view.keys[key] == 'integer' else 'VARCHAR'})"
+
+
+def _keys(view: View, side: str) -> str:
+    return ", ".join(f"{side}.__k{i}" for i in range(len(view.keys)))
+
+
+def _same_keys(view: View, left: str, right: str) -> str:
+    return " AND ".join(f"{left}.__k{i} = {right}.__k{i}" for i in range(len(view.keys)))
+
+
+def _key_columns(view: View) -> str:
+    return ", ".join(f"{_key(view, key)} AS __k{i}" for i, key in enumerate(view.keys))
+
+
+def _where_known(view: View, value: str) -> str:
+    """A count of nothing is 0, but a row without key or time asks about nothing."""
+    known = " AND ".join([f"{AT} IS NOT NULL", *(f"__rows.{quoted(key)} IS NOT NULL" for key in view.keys)])
+    return f"CASE WHEN {known} THEN {value} END"
+
+
+def _make_events(con: duckdb.DuckDBPyConnection, view: View, source: str, table: str) -> None:
+    """The events of a view with their keys, time and the instant from which each is visible."""
+    seen = f"greatest(__time, {_utc(view.created)})" if view.created else "__time"
+    known = [f"__k{i} IS NOT NULL" for i in range(len(view.keys))]
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT *, {seen} AS __seen FROM ("
+        f"SELECT {_key_columns(view)}, {_utc(view.time)} AS __time, * FROM ({_select(view, source)})) "
+        f"WHERE __time IS NOT NULL AND {' AND '.join(known)}"
+    )
+    if view.created:
+        con.execute(f"DELETE FROM {table} WHERE {quoted(view.created)} IS NULL")
+
+
+def _make_newest(con: duckdb.DuckDBPyConnection, view: View, events: str, table: str, features: Sequence[str]) -> None:
+    keys = _keys(view, "e")
+    packed = ", ".join(f"f{i} := {quoted(f)}" for i, f in enumerate(features))
+    # The greatest struct is the newest event: by time, then by when it was known, then by its values.
+    best = f"{{'t': __time, 's': __seen, 'v': struct_pack({packed})}}"
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE __steps AS SELECT {keys}, __seen, "
+        f"max(best) OVER (PARTITION BY {keys} ORDER BY __seen ROWS UNBOUNDED PRECEDING) AS best "
+        f"FROM (SELECT {keys}, __seen, max({best}) AS best FROM {events} AS e GROUP BY {keys}, __seen) AS e"
+    )
+    fresh = "TRUE" if view.ttl_s is None else f"s.best.t >= r.{AT} - {view.ttl_s} * 1000000::BIGINT"
+    picked = ", ".join(f"CASE WHEN {fresh} THEN s.best.v.f{i} END AS {quoted(f)}" for i, f in enumerate(features))
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT r.{ROW}, {picked} "
+        f"FROM (SELECT {ROW}, {AT}, {_key_columns(view)} FROM __rows) AS r "
+        f"ASOF JOIN __steps AS s ON {_same_keys(view, 'r', 's')} AND r.{AT} >= s.__seen"
+    )
+    con.execute("DROP TABLE __steps")
+
+
+def _make_window(con: duckdb.DuckDBPyConnection, view: View, window: Window, events: str, table: str) -> None:
+    span = f"{window.over_s * 1_000_000}::BIGINT"
+    value = {
+        "mean": f"avg({quoted(window.column)})",
+        "sum": f"sum({quoted(window.column)})",
+        "count": "count(*)",
+    }[window.function]
+    keys = _keys(view, "q")
+    # Equal questions are asked once: rows of one key and moment share their answer.
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE __asked AS SELECT DISTINCT {_key_columns(view)}, {AT} FROM __rows "
+        f"WHERE {AT} IS NOT NULL"
+    )
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE __answers AS SELECT {keys}, q.{AT}, {value} AS value "
+        f"FROM (SELECT *, unnest([{AT} // {span} - 1, {AT} // {span}]) AS __bucket FROM __asked) AS q "
+        f"JOIN (SELECT *, __time // {span} AS __bucket FROM {events}) AS e "
+        f"ON {_same_keys(view, 'q', 'e')} AND q.__bucket = e.__bucket "
+        f"WHERE e.__time >= q.{AT} - {span} AND e.__time < q.{AT} AND e.__seen <= q.{AT} "
+        f"GROUP BY {keys}, q.{AT}"
+    )
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT r.{ROW}, a.value "
+        f"FROM (SELECT {ROW}, {AT}, {_key_columns(view)} FROM __rows) AS r "
+        f"JOIN __answers AS a ON {_same_keys(view, 'r', 'a')} AND r.{AT} = a.{AT}"
+    )
+    con.execute("DROP TABLE __asked")
+    con.execute("DROP TABLE __answers")
