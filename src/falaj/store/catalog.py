@@ -236,7 +236,7 @@ class Catalog:
     ) -> Version:
         """Add the next version. The caller says the entry."""
         kind = self.kinds[asset.kind]
-        ASSET.get(unit.tx, asset.id, lock=True)  # numbers are given one after the other
+        self._lock(unit, asset)  # numbers are given one after the other
         row = unit.tx.row(SQL["last_number"], {"asset": asset.id})
         number = 1 + (int(row[0]) if row and row[0] is not None else 0)
         body = kind.encode(payload)
@@ -286,7 +286,7 @@ class Catalog:
 
         Raises: GuardRefused, RefConflict, Refused where the version is not live.
         """
-        self._lock(unit.tx, asset)
+        self._lock(unit, asset)
         self.fit(unit.tx, asset, candidate)
         check_live(asset, candidate)
         holder = self.ref(unit.tx, asset, ref_name, lock=True)
@@ -314,7 +314,7 @@ class Catalog:
 
         Raises: GuardRefused where the gate, the holder or the candidate changed since.
         """
-        self._lock(tx, asset)
+        ASSET.get(tx, asset.id, lock=True)
         candidate = self.version(tx, asset, proposal.version)
         holder = self.ref(tx, asset, proposal.ref, lock=True)
         where = str(Thing(asset.name, asset.kind, proposal.ref))
@@ -376,7 +376,7 @@ class Catalog:
         ask for less. The caller says the entry. Raises: RollbackRefused, NotFound.
         """
         where = f"{asset.name}@{ref_name}"
-        self._lock(unit.tx, asset)
+        self._lock(unit, asset)
         holder = self.ref(unit.tx, asset, ref_name, lock=True)
         if holder is None:
             raise missing(Thing(asset.name, asset.kind, ref_name))
@@ -413,9 +413,9 @@ class Catalog:
             count += 1
         return count
 
-    def _lock(self, tx: Transaction, asset: Asset) -> None:
+    def _lock(self, unit: Unit, asset: Asset) -> None:
         """Moves of an asset's refs, and changes of what guards them, go one after the other until they commit."""
-        ASSET.get(tx, asset.id, lock=True)
+        unit.lock(ASSET, asset.id)
 
     def _move(
         self,
@@ -463,11 +463,13 @@ class Catalog:
 
     def _set_guards(self, unit: Unit, asset: Asset, version: Version) -> None:
         kind = self.kinds[asset.kind]
+        if not kind.can_guard:
+            return
         wanted = [Thing.parse(g, kind="model") for g in kind.guards(kind.decode(version.payload))]
         for thing in sorted(wanted, key=str):
             self.kinds[thing.kind or "model"]
             if guarded := self.find_asset(unit.tx, asset.project, thing.kind or "model", thing.name):
-                self._lock(unit.tx, guarded)
+                self._lock(unit, guarded)
         old = GUARD.where(unit.tx, "gate = :gate", {"gate": asset.id})
         new = [
             Guard(

@@ -67,6 +67,11 @@ class Kind(Generic[P]):
         """Whether assets of this kind may seal refs."""
         return self.seals is not _no_refs
 
+    @property
+    def can_guard(self) -> bool:
+        """Whether assets of this kind may guard refs."""
+        return self.guards is not _no_refs
+
     def encode(self, payload: P) -> bytes:
         """The payload as stored: canonical, with the number of its form."""
         return canonical({"schema": self.schema, "payload": payload})

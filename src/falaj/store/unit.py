@@ -57,6 +57,14 @@ class Unit:
         self._key = commit_key
         self._changes: dict[tuple[str, str], str | None] = {}
         self._details: list[tuple[str, bytes, bytes]] = []
+        self._locked: set[tuple[str, tuple[Any, ...]]] = set()
+
+    def lock(self, table: Table[R], *key: Any) -> None:
+        """Keep others from changing a row until the unit ends. Asked for again, it costs nothing."""
+        if self._log.inline or (table.name, key) in self._locked:
+            return  # on SQLite writers are alone
+        table.get(self.tx, *key, lock=True)
+        self._locked.add((table.name, key))
 
     def add(self, table: Table[R], row: R) -> R:
         """Insert a new governed row. Raises: Exists where its key is taken."""

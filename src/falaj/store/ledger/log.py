@@ -13,6 +13,7 @@ import typing
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 from falaj.core.encoding import canonical, moment
 from falaj.core.entries import Entry
@@ -75,24 +76,17 @@ class Log:
 
         Returns: the grown frontier, to be handed to `committed` once, and only if, the transaction has committed.
         """
-        bodies = [canonical(e) for e in entries]
-        first = self.size(tx) if self.inline else 0
-        for offset, (entry, body) in enumerate(zip(entries, bodies, strict=True)):
-            tx.run(
-                SQL["add_entry"],
-                {
-                    "id": entry.id,
-                    "leaf": first + offset if self.inline else None,
-                    "project": entry.project,
-                    "what": str(entry.what),
-                    "op": entry.op,
-                    "at": entry.at,
-                    "body": body,
-                },
-            )
-        for entry_id, salt, body in details:
-            tx.run(SQL["add_detail"], {"entry": entry_id, "salt": salt, "body": body})
-        return self._grow(tx, first, bodies) if self.inline else None
+        rows = [_row(entry) for entry in entries]
+        if not self.inline:
+            words = {d[0]: {"salt": d[1], "words": d[2]} for d in details}
+            for row in rows:
+                told = words.get(row["id"])
+                tx.run(SQL["add_told"] if told else SQL["add_entry"], {**row, **(told or {})})
+            return None
+        first = self.size(tx)
+        tx.run_many(SQL["add_entry"], [{**row, "leaf": leaf} for leaf, row in enumerate(rows, first)])
+        tx.run_many(SQL["add_detail"], [{"entry": d[0], "salt": d[1], "body": d[2]} for d in details])
+        return self._grow(tx, first, [row["body"] for row in rows])
 
     def committed(self, grown: Frontier | None) -> None:
         """Told after the commit: keeps the frontier, or wakes the sequencer where there is one."""
@@ -180,6 +174,19 @@ class Log:
             nodes += grown.push(leaf_hash(body))
         SqlNodes(tx).put_many(nodes)
         return grown
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    """An entry that has no leaf yet, and the columns that index it."""
+    return {
+        "id": entry.id,
+        "leaf": None,
+        "project": entry.project,
+        "what": str(entry.what),
+        "op": entry.op,
+        "at": entry.at,
+        "body": canonical(entry),
+    }
 
 
 def _thin(tx: Transaction) -> None:

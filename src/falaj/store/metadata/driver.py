@@ -21,7 +21,7 @@ class Transaction(Protocol):
     writable: bool
 
     def run(self, sql: str, params: Params = {}) -> int:  # noqa: B006  never mutated
-        """Run one statement; returns the number of rows it touched."""
+        """Run one statement; returns the number of rows it touched. Raises: Exists, at once, where a key is taken."""
         ...
 
     def run_many(self, sql: str, params: Iterable[Params]) -> None:

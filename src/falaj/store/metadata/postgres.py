@@ -27,36 +27,46 @@ _PARAM = re.compile(r"(?<!:):([a-z_]+)")
 
 
 @functools.cache
-def translate(sql: str) -> str:
-    """`:name` parameters as psycopg writes them."""
-    return _PARAM.sub(r"%(\1)s", sql.replace("%", "%%"))
+def translate(sql: str) -> tuple[str, tuple[str, ...]]:
+    """`:name` parameters as PostgreSQL counts them, `$1`, with their names in that order."""
+    names = tuple(dict.fromkeys(_PARAM.findall(sql)))
+    return _PARAM.sub(lambda match: f"${names.index(match[1]) + 1}", sql), names
 
 
 class PostgresTransaction:
-    """A transaction on one connection."""
+    """A transaction on one connection. Its statements share one cursor: a new one each costs as much as its answer."""
 
-    def __init__(self, connection: psycopg.Connection[Row], writable: bool) -> None:
+    def __init__(self, connection: psycopg.Connection[Row], *, writable: bool) -> None:
         self._connection = connection
+        self._cursor = psycopg.RawCursor(connection)
         self.writable = writable
 
     def run(self, sql: str, params: Params = {}) -> int:  # noqa: B006
-        return self._connection.execute(translate(sql), params).rowcount
+        try:
+            return self._execute(sql, params).rowcount
+        except psycopg.Error as error:
+            raise _as_ours(error) from error
 
     def run_many(self, sql: str, params: Iterable[Params]) -> None:
-        with self._connection.cursor() as cursor:
-            cursor.executemany(translate(sql), params)
+        text, names = translate(sql)
+        self._cursor.executemany(text, ([one[name] for name in names] for one in params))
 
     def row(self, sql: str, params: Params = {}) -> Row | None:  # noqa: B006
-        return self._connection.execute(translate(sql), params).fetchone()
+        return self._execute(sql, params).fetchone()
 
     def rows(self, sql: str, params: Params = {}) -> Sequence[Row]:  # noqa: B006
-        return self._connection.execute(translate(sql), params).fetchall()
+        return self._execute(sql, params).fetchall()
 
     def stream(self, sql: str, params: Params = {}) -> Iterator[Row]:  # noqa: B006
-        with self._connection.cursor(name=f"falaj_stream_{next(_number)}") as cursor:
+        text, names = translate(sql)
+        with psycopg.RawServerCursor(self._connection, f"falaj_stream_{next(_number)}") as cursor:
             cursor.itersize = 5000
-            cursor.execute(translate(sql), params)
+            cursor.execute(text, [params[name] for name in names])
             yield from cursor
+
+    def _execute(self, sql: str, params: Params) -> psycopg.RawCursor[Row]:
+        text, names = translate(sql)
+        return self._cursor.execute(text, [params[name] for name in names])
 
 
 class PostgresDatabase:
@@ -95,7 +105,7 @@ class PostgresDatabase:
             connection.execute(begin)
             try:
                 yield connection
-                connection.execute("COMMIT")
+                _commit(connection)
             except BaseException:
                 with suppress(psycopg.Error):
                     connection.execute("ROLLBACK")
@@ -117,6 +127,12 @@ class PostgresDatabase:
         )
         connection.execute(f"SET lock_timeout = {LOCK_TIMEOUT_MS}")
         return self._connections.keep(connection)
+
+
+def _commit(connection: psycopg.Connection[Row]) -> None:
+    # PostgreSQL answers COMMIT with ROLLBACK, and no error, where a statement failed and the failure was caught.
+    if connection.execute("COMMIT").statusmessage != "COMMIT":
+        raise StoreAway("postgresql: nothing was committed, a statement failed before", next_step="try again")
 
 
 def _as_ours(error: psycopg.Error) -> FalajError:

@@ -31,12 +31,15 @@ def _plain(sql: str) -> str:
 class SqliteTransaction:
     """A transaction on one connection."""
 
-    def __init__(self, connection: sqlite3.Connection, writable: bool) -> None:
-        self._connection = connection
+    def __init__(self, connection: sqlite3.Connection, path: Path, *, writable: bool) -> None:
+        self._connection, self._path = connection, path
         self.writable = writable
 
     def run(self, sql: str, params: Params = {}) -> int:  # noqa: B006
-        return self._connection.execute(_plain(sql), params).rowcount
+        try:
+            return self._connection.execute(_plain(sql), params).rowcount
+        except sqlite3.Error as error:
+            raise _as_ours(error, self._path) from error
 
     def run_many(self, sql: str, params: Iterable[Params]) -> None:
         self._connection.executemany(_plain(sql), params)
@@ -75,11 +78,11 @@ class SqliteDatabase:
         with _mapped(self.path):
             connection = self._connection()
             if _is_open(connection):
-                yield SqliteTransaction(connection, writable=False)
+                yield SqliteTransaction(connection, self.path, writable=False)
                 return
             connection.execute("BEGIN")
             try:
-                yield SqliteTransaction(connection, writable=False)
+                yield SqliteTransaction(connection, self.path, writable=False)
             finally:
                 if _is_open(connection):
                     connection.execute("ROLLBACK")
@@ -92,7 +95,7 @@ class SqliteDatabase:
             connection = self._connection()
             connection.execute("BEGIN IMMEDIATE")
             try:
-                yield SqliteTransaction(connection, writable=True)
+                yield SqliteTransaction(connection, self.path, writable=True)
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:

@@ -4,6 +4,10 @@ INSERT INTO ledger_entry (id, leaf, project, what, op, at, body) VALUES (:id, :l
 -- name: add_detail       the erasable words beside an entry
 INSERT INTO ledger_detail (entry, salt, body) VALUES (:entry, :salt, :body);
 
+-- name: add_told         an entry and the words beside it, in one round trip (PostgreSQL)
+WITH told AS (INSERT INTO ledger_detail (entry, salt, body) VALUES (:id, :salt, :words))
+INSERT INTO ledger_entry (id, leaf, project, what, op, at, body) VALUES (:id, :leaf, :project, :what, :op, :at, :body);
+
 -- name: detail           the words beside one entry
 SELECT salt, body FROM ledger_detail WHERE entry = :entry;
 
