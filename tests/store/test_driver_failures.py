@@ -1,4 +1,4 @@
-"""What a driver says of a statement that failed, at once and at the commit; the same on both databases where it can be."""
+"""What a driver says of a statement that failed, at once and at the commit; on both databases where it can be."""
 
 from __future__ import annotations
 
