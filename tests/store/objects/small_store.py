@@ -21,6 +21,7 @@ from falaj.store.ledger.log import Log
 from falaj.store.metadata import Database, open_database
 from falaj.store.metadata.open import migrate
 from falaj.store.objects import FolderLocation, Place
+from falaj.store.objects.pack import TARGET_SIZE
 from falaj.store.unit import Actor, Unit, Units
 
 ALICE = Actor("principal-alice", "person-alice", "alice")
@@ -75,7 +76,9 @@ class SmallStore:
         return version
 
     def add(self, name: str, files: Mapping[str, bytes], base: Version | None = None) -> Version:
-        return self.record(name, self.stored(name, files, base))
+        stored = self.stored(name, files, base)
+        with self.contents.concluding(stored):
+            return self.record(name, stored)
 
     def set_state(self, version: Version, state: str) -> None:
         what = What.VERSION_RETIRED if state == "retired" else What.VERSION_RESTORED
@@ -110,7 +113,7 @@ class SmallStore:
         self.database.close()
 
 
-def open_small(folder: Path, address: str | Path | None = None) -> SmallStore:
+def open_small(folder: Path, address: str | Path | None = None, *, pack_size: int = TARGET_SIZE) -> SmallStore:
     """The store in a folder, made where it is not there."""
     database = open_database(folder / "falaj.db" if address is None else address)
     migrate(database)
@@ -118,7 +121,7 @@ def open_small(folder: Path, address: str | Path | None = None) -> SmallStore:
     keys = StoreKeys(KeyFile.open(key) if key.exists() else KeyFile.create(key), database)
     log = Log(database.dialect)
     catalog = Catalog(Kinds(Kind("bundle", Bundle)))
-    contents = Contents(database, keys, {"main": FolderLocation(folder / "objects", PLACE)})
+    contents = Contents(database, keys, {"main": FolderLocation(folder / "objects", PLACE)}, pack_size=pack_size)
     units = Units(database, log, bytes(range(32)))
     with database.read() as tx:
         row = tx.row("SELECT id FROM project")

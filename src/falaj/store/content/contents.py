@@ -25,6 +25,7 @@ from falaj.store.keys.sql import StoreKeys
 from falaj.store.metadata import Database
 from falaj.store.objects import Change, FileEntry, Location, Staged, Tree, Upload, check_out, differences
 from falaj.store.objects.errors import ContentErased, ContentUnknown, FileMissing
+from falaj.store.objects.pack import TARGET_SIZE
 from falaj.store.objects.upload import pack_name
 from falaj.store.unit import Unit
 
@@ -49,12 +50,20 @@ class Contents:
     Args:
         locations: the places where packs may rest, by name.
         default: name of the location where new content goes.
+        pack_size: the size at which a pack is full, in bytes; at most 32 MiB.
     """
 
     def __init__(
-        self, database: Database, keys: StoreKeys, locations: Mapping[str, Location], default: str = "main"
+        self,
+        database: Database,
+        keys: StoreKeys,
+        locations: Mapping[str, Location],
+        default: str = "main",
+        *,
+        pack_size: int = TARGET_SIZE,
     ) -> None:
         self.database, self.keys, self.default = database, keys, default
+        self._pack_size = pack_size
         self.readers = Readers(database, keys, locations)
 
     # writing
@@ -78,7 +87,8 @@ class Contents:
         with self.database.write() as tx:
             rows.begin_upload(tx, upload, domain_name)
         index = rows.SqlIndex(self.database, domain_name, self.default)
-        inner = Upload(location, keys, index, upload=upload, alive=_Renewal(self.database, upload))
+        alive = _Renewal(self.database, upload)
+        inner = Upload(location, keys, index, upload=upload, pack_size=self._pack_size, alive=alive)
         handle = ContentUpload(self, inner)
         try:
             yield handle
@@ -112,8 +122,18 @@ class Contents:
             stored_bytes=stored.stored_bytes,
         )
 
+    @contextmanager
+    def concluding(self, stored: Stored) -> Iterator[None]:
+        """A block that records what was stored: where it fails before that is committed, the packs are removed."""
+        try:
+            yield
+        except BaseException:
+            with suppress(FalajError):  # the failure of the block is the one to tell; the collector finds the rest
+                self.discard(stored)
+            raise
+
     def discard(self, stored: Stored) -> None:
-        """Remove what a finished upload stored, where no unit will record it."""
+        """Remove what a finished upload stored, where no unit will record it; nothing where one has."""
         with self.database.write() as tx:
             ended = rows.end_upload(tx, stored.upload)
         if ended:

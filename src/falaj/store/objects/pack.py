@@ -83,12 +83,14 @@ class PackWriter:
 
     Args:
         buffer: at least CAPACITY bytes; holds the pack until it is put.
+        target: the size at which it is full, at most TARGET_SIZE.
     """
 
-    def __init__(self, keys: DomainKeys, pack: str, buffer: memoryview) -> None:
+    def __init__(self, keys: DomainKeys, pack: str, buffer: memoryview, *, target: int = TARGET_SIZE) -> None:
         key = fresh_secret()
         sealed = keys.seal(key, pack)
         self.id, self.epoch = pack, sealed.epoch
+        self._target = min(target, TARGET_SIZE)
         self._aead = AESGCM(key.raw)
         self._view = buffer
         self._directory = bytearray()
@@ -105,7 +107,7 @@ class PackWriter:
     @property
     def is_full(self) -> bool:
         """Whether the next object belongs into another pack."""
-        return self._at >= TARGET_SIZE or len(self._directory) >= MAX_OBJECTS * _ENTRY.size
+        return self._at >= self._target or len(self._directory) >= MAX_OBJECTS * _ENTRY.size
 
     def add(self, kind: bytes, name: bytes, payload: Buffer, raw_length: int) -> ChunkPlace:
         """Seal one object, of at most MAX_OBJECT bytes."""

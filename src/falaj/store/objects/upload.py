@@ -26,7 +26,7 @@ from falaj.store.objects.errors import ContentUnknown, LocationUnfit, UploadClos
 from falaj.store.objects.index import ChunkIndex
 from falaj.store.objects.location import Buffer, Location
 from falaj.store.objects.nodes import IS_DIRECTORY, Entry, Root, Span
-from falaj.store.objects.pack import CAPACITY, CHUNK, MAX_OBJECT, NODE, PackWriter, Squeezer, name_of
+from falaj.store.objects.pack import CAPACITY, CHUNK, MAX_OBJECT, NODE, TARGET_SIZE, PackWriter, Squeezer, name_of
 from falaj.store.objects.records import FileEntry, PackRecord, Staged, StagedPack
 
 PACKS = "packs/"
@@ -85,6 +85,7 @@ class Upload:
         index: of the domain in this location.
         upload: id of the upload, whose row the caller has committed before, so that nothing it counts on is collected.
         chunking: how files are cut; at most 512 KiB a chunk.
+        pack_size: the size at which a pack is full, in bytes; at most 32 MiB.
         alive: told after each pack; keeps the upload's row from expiring.
     """
 
@@ -96,10 +97,12 @@ class Upload:
         *,
         upload: str,
         chunking: Chunking | None = None,
+        pack_size: int = TARGET_SIZE,
         alive: Callable[[], None] = lambda: None,
     ) -> None:
         self.id, self.domain = upload, keys.domain
         self._location, self._keys, self._index, self._alive = location, keys, index, alive
+        self._pack_size = pack_size
         self._cutter = Cutter(chunking or Chunking())
         if not 0 < self._cutter.chunking.largest <= MAX_OBJECT // 2:
             raise Invalid(f"chunking: largest is {self._cutter.chunking.largest}, at most {MAX_OBJECT // 2}")
@@ -268,7 +271,8 @@ class Upload:
             self._put_pack()
         if self._writer is None:
             self._buffer = self._buffer or _memory(CAPACITY)
-            self._writer = PackWriter(self._keys, f"{self.id}-{len(self._packs) + 1}", self._buffer)
+            pack = f"{self.id}-{len(self._packs) + 1}"
+            self._writer = PackWriter(self._keys, pack, self._buffer, target=self._pack_size)
         self._writer.add(kind, name, self._squeezer.squeeze(data), len(data))
 
     def _put_pack(self) -> None:
