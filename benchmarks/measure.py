@@ -83,6 +83,11 @@ def turns(kinds: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T
     return values
 
 
+def median(values: Sequence[float]) -> float:
+    """The middle value."""
+    return statistics.median(values)
+
+
 def spread(values: Sequence[float], digits: int = 1) -> dict[str, float]:
     """Tenth, middle and ninetieth of a hundred."""
     tenths = statistics.quantiles(values, n=10) if len(values) > 1 else [values[0]] * 9
