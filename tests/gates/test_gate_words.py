@@ -1,0 +1,83 @@
+"""What a finding says to a person."""
+
+from __future__ import annotations
+
+import pytest
+
+from falaj.gates import BoundRule, CheckRule, Context, Evidence, Gate, HolderRule, Slice, judge
+from falaj.gates.records import Difference
+from falaj.gates.words import against_bound
+
+AUC = BoundRule(metric="auc", at_least=0.66)
+ERROR = BoundRule(metric="mean_error", at_most=0.1)
+BY = BoundRule(metric="auc", at_least=0.66, by="origin")
+HOLDER = HolderRule(metric="brier", against="holder", no_worse_than=0.002)
+
+
+def text(rule, **evidence) -> tuple[str, str]:
+    context = Context(candidate="c", ref="delay@production", gate_version=1, holder=5)
+    found = judge(Gate(name="g", guards=("d@p",), rules=(rule,)), Evidence(**evidence), context).findings[0]
+    return found.title, found.text
+
+
+def part(value: str, rows: int, auc: float | None) -> Slice:
+    return Slice(value=value, rows=rows, metrics={"auc": auc})
+
+
+def worse(by: float, low: float, high: float) -> dict[str, Difference]:
+    return {"brier": Difference(worse_by=by, low=low, high=high, rows=27_010)}
+
+
+CASES = [
+    (AUC, {"metrics": {"auc": 0.741}, "rows": 27_010}, ("auc", "0.741 ≥ 0.66, 27,010 rows")),
+    (AUC, {"metrics": {"auc": 0.641}, "rows": 1}, ("auc", "0.641 < 0.66, 1 row")),
+    (ERROR, {"metrics": {"mean_error": 0.2}, "rows": 9}, ("mean_error", "0.2 > 0.1, 9 rows")),
+    (AUC, {}, ("auc", "not measured")),
+    (AUC, {"unmeasured": {"metrics": "no data"}}, ("auc", "not measured: no data")),
+    (
+        BY,
+        {"slices": {"origin": (part("LGA", 8214, 0.641), part("JFK", 9000, 0.7), part("SWF", 3, 1.0))}},
+        (
+            "auc by origin",
+            "LGA 0.641 < 0.66, 8,214 rows; 1 of 2 slices failed; 1 of 3 slices not judged: fewer than 200 rows",
+        ),
+    ),
+    (
+        BY,
+        {"slices": {"origin": (part("LGA", 8214, 0.68), part("JFK", 9000, 0.7))}},
+        ("auc by origin", "worst LGA 0.68 ≥ 0.66, 8,214 rows, 2 slices"),
+    ),
+    (BY, {"slices": {"origin": (part("LGA", 8214, None),)}}, ("auc by origin", None)),
+    (BY, {"unmeasured": {"origin": "600 slices"}}, ("auc by origin", "not measured: 600 slices")),
+    (
+        HOLDER,
+        {"differences": worse(0.006, 0.003, 0.009)},
+        (
+            "brier against holder",
+            "+0.006 > +0.002, 95 % interval +0.003 … +0.009, v5 on the same 27,010 rows",
+        ),
+    ),
+    (
+        HOLDER,
+        {"differences": worse(0.001, -0.001, 0.003)},
+        (
+            "brier against holder",
+            "+0.001, not shown to be ≤ +0.002, 95 % interval -0.001 … +0.003, v5 on the same 27,010 rows",
+        ),
+    ),
+    (HOLDER, {"unmeasured": {"holder": "gone"}}, ("brier against holder", "not measured against v5: gone")),
+    (CheckRule(check="format"), {}, ("check format", "not measured")),
+]
+
+
+@pytest.mark.parametrize(("rule", "evidence", "told"), CASES)
+def test_a_finding_is_told_with_its_figures(rule, evidence, told):
+    title, found = text(rule, **evidence)
+    assert title == told[0]
+    assert told[1] in {found, None}
+
+
+def test_two_numbers_that_differ_are_never_told_as_equal():
+    assert against_bound(BoundRule(metric="auc", at_least=0.7), 0.69999) == "0.69999 < 0.7"
+    assert against_bound(BoundRule(metric="auc", at_least=0.7), 0.7) == "0.7 ≥ 0.7"
+    assert against_bound(BoundRule(metric="auc", at_least=0.7), 0.7 - 1e-16) == "0.69999999999999984 < 0.7"
