@@ -83,20 +83,21 @@ def add(
     form = _format([*staged, *(f.path for f in kept)])
     judged = _judge(ctx, thing, staged, base, [f.path for f in kept], form)
     stored = _store(ctx, thing, staged, base, [f.path for f in kept])
-    passed = judged is None or judged.report.passed
-    payload = DatasetVersion(
-        format=form,
-        columns=dataset_columns(judged.contract) if judged else (),
-        rows=judged.report.rows if judged else None,
-        size_bytes=stored.size_bytes,
-        contract=judged.thing if judged else None,
-        contract_digest=judged.contract.digest if judged else None,
-        report=judged.report.summary() if judged else None,
-        source=name(source, "source") if source else next(iter(staged)).rpartition("/")[2],
-    )
-    return _conclude(
-        ctx, thing, payload, stored, judged, passed, base, previous, sum(p.stat().st_size for p in staged.values())
-    )
+    with ctx.ground.contents.concluding(stored):
+        passed = judged is None or judged.report.passed
+        payload = DatasetVersion(
+            format=form,
+            columns=dataset_columns(judged.contract) if judged else (),
+            rows=judged.report.rows if judged else None,
+            size_bytes=stored.size_bytes,
+            contract=judged.thing if judged else None,
+            contract_digest=judged.contract.digest if judged else None,
+            report=judged.report.summary() if judged else None,
+            source=name(source, "source") if source else next(iter(staged)).rpartition("/")[2],
+        )
+        return _conclude(
+            ctx, thing, payload, stored, judged, passed, base, previous, sum(p.stat().st_size for p in staged.values())
+        )
 
 
 def _base(ctx: Context, thing: Thing, mode: str) -> tuple[Version | None, int | None]:

@@ -113,7 +113,8 @@ def register(
         types=found.types,
     )
     stored, payload = _store(ctx, thing, staged, payload)
-    return _conclude(ctx, thing, payload, stored, used, maker, guards)
+    with ctx.ground.contents.concluding(stored):
+        return _conclude(ctx, thing, payload, stored, used, maker, guards)
 
 
 def _maker(ctx: Context, tx: Transaction, run_id: str) -> Run | None:
@@ -352,7 +353,8 @@ def predict(ctx: Context, model: str, data: str, into: str, purpose: str = "") -
         done, guards = _scored(ctx, source, found, folder)
         report = _judged(ctx, target, folder)
         stored = _stored(ctx, target, folder / PREDICTIONS)
-    return _conclude_prediction(ctx, source, target, done, stored, report, guards)
+    with ctx.ground.contents.concluding(stored):
+        return _conclude_prediction(ctx, source, target, done, stored, report, guards)
 
 
 def _source(ctx: Context, tx: Transaction, thing: Thing, data: Thing) -> _Source:
