@@ -217,7 +217,9 @@ def _signature(
         _, statement = check_signed(asset, version, keys, files)
     except FalajError as error:
         return Checked(check="signature", ok=False, note=error.message)
-    return Checked(check="signature", ok=True, note=f"{len(statement.files)} files, key {statement.key[:16]}")
+    count = len(statement.files)
+    named = f"{count} file{'' if count == 1 else 's'}, key {statement.key[:16]}"
+    return Checked(check="signature", ok=True, note=named)
 
 
 def _form(model: Model | None, path: Path | None, trouble: str) -> Checked:
