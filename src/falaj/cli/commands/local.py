@@ -10,7 +10,7 @@ from typing import Any
 
 from falaj import __version__, credentials, folder
 from falaj.cli import target
-from falaj.core.errors import Invalid
+from falaj.core.errors import Forbidden, Invalid, NotFound
 
 Given = dict[str, Any]
 _REGION = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")
@@ -87,16 +87,15 @@ def login(options: Given, args: Given) -> Given:
         from falaj.client import claim
 
         token = credentials.token_text(claim(url, token, owner))
-    elif project:
-        _try(url, token, project)
+    is_open = bool(owner) or not project or _is_open(url, token, project)
     file = credentials.save(url, token, folder=place, project=project)
     return {
         "url": url,
         "file": str(file),
         "folder": str(place) if place else "",
         "project": project,
-        "tried": bool(project or owner),
         "owner": owner,
+        "open": is_open,
     }
 
 
@@ -118,11 +117,18 @@ def _asked_token(options: Given, question: str) -> str:
     return credentials.token_text(_asked_secret(question))
 
 
-def _try(url: str, token: str, project: str) -> None:
+def _is_open(url: str, token: str, project: str) -> bool:
+    """Whether the token is good for something in the project. Raises: Unauthenticated where it is good for nothing."""
     from falaj.client import RemoteSession
 
-    with RemoteSession(url, token, project) as session:
+    session = RemoteSession(url, token, project)
+    try:
         session.call("asset.list", {"limit": 1})
+    except (NotFound, Forbidden):
+        return False
+    finally:
+        session.close()
+    return True
 
 
 def _asked_secret(question: str) -> str:

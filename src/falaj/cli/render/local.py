@@ -24,6 +24,8 @@ def told_login(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
     lines.append(f"token for {safe(result['url'])} kept in {safe(result['file'])}")
     if result.get("folder"):
         lines.append(f"commands in {safe(result['folder'])} go to it, project {safe(result['project'])}")
+    if not result["open"]:
+        lines.append(f"there is no project {safe(result['project'])}, or nothing in it is open to you yet")
     return lines
 
 
