@@ -424,3 +424,22 @@ def test_evidence_is_not_read_where_the_law_does_not_let_it(world_one: Begin) ->
         w.owner.call("ref.promote", thing=PRODUCTION, version=version)
     assert error.value.code == "residency_refused"
     assert w.verdicts() == []
+
+
+def test_what_a_gate_measures_on_is_changed_by_two_persons(served_one: Served, tmp_path: Path) -> None:
+    w = begin(served_one, tmp_path, AUC)
+    maya, badr = maintainer(served_one, "maya"), maintainer(served_one, "badr")
+    easy = csv(tmp_path / "easy.csv", 13)
+    with pytest.raises(GuardRefused, match="another person approves each of its moves") as refusal:
+        w.add(easy, ref="holdout", mode="replace")
+    assert "falaj promote dataset/kites@holdout" in refusal.value.next_step
+    version = w.add(easy, ref="next")
+    asked = maya.call("ref.promote", thing="dataset/kites@holdout", version=version)
+    assert (asked.sort, w.holds("dataset/kites@holdout")) == ("proposed", 3)
+    with pytest.raises(FalajError):
+        maya.call("ref.approve", proposal=asked.proposal)
+    assert badr.call("ref.approve", proposal=asked.proposal).state == "moved"
+    assert w.holds("dataset/kites@holdout") == version
+    with pytest.raises(FalajError, match="another person"):
+        maya.call("ref.rollback", thing="dataset/kites@holdout")
+    w.add(csv(tmp_path / "march.csv", 14))  # main is nobody's evidence: it moves as ever

@@ -226,7 +226,7 @@ def _apply_one(ctx: Context, path: str, kind: str, name: str, payload: msgspec.S
     version = catalog.add_version(unit, asset, payload)
     previous = holder.version if holder else None
     thing = Thing(asset.name, kind, "main")
-    if catalog.asked_approvals(asset, holder):
+    if catalog.asked_approvals(unit.tx, asset, "main", holder):
         proposal = catalog.propose(unit, asset, "main", version.number, previous, (), reason)
         unit.say(What.REF_PROPOSED, [proposal.id, asset.id], detail=words(thing, reason))
         return r.AppliedFile(

@@ -57,7 +57,7 @@ def proposal_view(tx: Transaction, catalog: Catalog, proposal: Proposal) -> Prop
     approvals = catalog.approvals(tx, proposal.id)
     verdicts = [v for v in (catalog.verdict(tx, i) for i in proposal.verdicts) if v]
     holder = catalog.ref(tx, asset, proposal.ref)
-    asked = [*catalog.asked_approvals(asset, holder), *(r for v in verdicts for r in v.approvals)]
+    asked = [*catalog.asked_approvals(tx, asset, proposal.ref, holder), *(r for v in verdicts for r in v.approvals)]
     names = names_of(tx, [proposal.by, *(a.by for a in approvals)])
     return ProposalView(
         id=proposal.id,

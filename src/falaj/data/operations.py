@@ -106,6 +106,7 @@ def _base(ctx: Context, thing: Thing, mode: str) -> tuple[Version | None, int | 
         held = ctx.ground.catalog.ref(tx, asset, thing.ref or "") if asset else None
         if asset is None or held is None:
             return None, None
+        ctx.ground.catalog.check_free(tx, asset, held.name, held)
         version = ctx.ground.catalog.version(tx, asset, held.version)
     return (version if mode == "append" else None), held.version
 

@@ -96,7 +96,7 @@ def promote(ctx: Context, thing: str, version: Number, reason: str = "", expect:
     with ctx.conclude() as unit:
         catalog.expect(unit.tx, asked.asset, asked.ref, expect)
         rows = _keep(ctx, unit, asked, judged)
-        if roles := _roles(ctx, asked, rows):
+        if roles := _roles(ctx, unit, asked, rows):
             proposal, entry = _propose(ctx, unit, asked, rows, reason)
             return _waiting(ctx, asked, judged, proposal, roles, entry)
         move = catalog.move(unit, asked.asset, asked.ref, asked.candidate, verdicts=rows)
@@ -225,7 +225,7 @@ def _refuse_failed(ctx: Context, asked: Asked, judged: tuple[Judged, ...], reaso
         _keep(ctx, unit, asked, judged)
         told = {**_words(asked, reason), **refusal.as_dict()}
         entry = unit.say(What.REQUEST_REFUSED, [asked.asset.id, *(j.id for j in judged)], detail=told)
-    refusal.facts.update(entry=entry.id, run=ctx.run.id if ctx.run else "")
+    refusal.facts["entry_id"] = entry.id
     raise refusal
 
 
@@ -276,10 +276,10 @@ def _row(unit: Unit, asked: Asked, one: Judged, run_id: str | None) -> records.V
     )
 
 
-def _roles(ctx: Context, asked: Asked, rows: list[records.Verdict]) -> tuple[str, ...]:
+def _roles(ctx: Context, unit: Unit, asked: Asked, rows: list[records.Verdict]) -> tuple[str, ...]:
     """The roles that must approve the move."""
-    config = ctx.ground.catalog.asked_approvals(asked.asset, asked.holder)
-    return (*config, *(role for row in rows for role in row.approvals))
+    governing = ctx.ground.catalog.asked_approvals(unit.tx, asked.asset, asked.ref, asked.holder)
+    return (*governing, *(role for row in rows for role in row.approvals))
 
 
 def _propose(

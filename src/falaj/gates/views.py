@@ -118,7 +118,7 @@ class GateRefused(Refused):
         first = next(iter(refusing))
         super().__init__(
             f"gate {gates}: {failed} of {rules} rules failed",
-            next_step=f"falaj gate show {first}",
+            next_step="promote a version that passes",
             facts={
                 "ref": thing,
                 "version": version,

@@ -6,7 +6,7 @@ at the door; whether a guarded ref may move is decided here, by rows alone: the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -29,7 +29,7 @@ from falaj.core.records import (
     VersionState,
 )
 from falaj.store import guards as guard_rules
-from falaj.store.errors import EvidenceSealed, Exists, RefConflict, RollbackRefused
+from falaj.store.errors import EvidenceSealed, Exists, GuardRefused, RefConflict, RollbackRefused
 from falaj.store.kinds import Kinds
 from falaj.store.metadata import Transaction
 from falaj.store.metadata.queries import queries
@@ -166,6 +166,11 @@ class Catalog:
         None where nothing does. Only what is in force (its `main`) seals.
         """
         held = {m.ref for m in REF_MOVE.where(tx, "asset = :a AND version = :v", {"a": asset.id, "v": version.number})}
+        found = (by for by, thing in self._seals(tx, asset) if thing.ref in held or thing.version == version.number)
+        return next(found, None)
+
+    def _seals(self, tx: Transaction, asset: Asset) -> Iterator[tuple[str, Thing]]:
+        """Each ref or version of an asset that something in force measures on, and by what."""
         for kind in self.kinds:
             if not kind.can_seal:
                 continue
@@ -174,11 +179,8 @@ class Catalog:
                     continue
                 payload = self.payload(sealing, self.version(tx, sealing, ref.version))
                 for thing in (Thing.parse(text, kind="dataset") for text in kind.seals(payload)):
-                    if (thing.kind, thing.name) != (asset.kind, asset.name):
-                        continue
-                    if thing.ref in held or thing.version == version.number:
-                        return f"{kind.name}/{sealing.name}"
-        return None
+                    if (thing.kind, thing.name) == (asset.kind, asset.name):
+                        yield f"{kind.name}/{sealing.name}", thing
 
     def check_unsealed(self, tx: Transaction, asset: Asset, version: Version, what: str) -> None:
         """Raises: EvidenceSealed where something in force measures on the version."""
@@ -202,9 +204,26 @@ class Catalog:
         """The approvals given to a proposal."""
         return APPROVAL.where(tx, "proposal = :proposal ORDER BY at", {"proposal": proposal})
 
-    def asked_approvals(self, asset: Asset, holder: Ref | None) -> tuple[str, ...]:
-        """The roles that must approve a move of this ref whatever any gate says."""
-        return ("maintainer",) if self.four_eyes and self.kinds[asset.kind].config and holder else ()
+    def asked_approvals(self, tx: Transaction, asset: Asset, ref_name: str, holder: Ref | None) -> tuple[str, ...]:
+        """The roles that must approve a move of this ref whatever any gate says.
+
+        On a server that is a maintainer for what governs, and for what a gate in force measures on: whoever could put
+        other data there could let any candidate pass. A ref that holds nothing yet is free.
+        """
+        if not self.four_eyes or holder is None:
+            return ()
+        governs = self.kinds[asset.kind].config or any(t.ref == ref_name for _, t in self._seals(tx, asset))
+        return ("maintainer",) if governs else ()
+
+    def check_free(self, tx: Transaction, asset: Asset, ref_name: str, holder: Ref | None) -> None:
+        """Raises: GuardRefused where the ref moves only with another person's yes."""
+        if self.asked_approvals(tx, asset, ref_name, holder):
+            where = Thing(asset.name, asset.kind, ref_name)
+            raise GuardRefused(
+                f"{where}: another person approves each of its moves",
+                next_step=f"add it under another ref, then falaj promote {where} VERSION",
+                facts={"ref": str(where)},
+            )
 
     # changing
 
@@ -301,7 +320,7 @@ class Catalog:
             {v.gate: v for v in locked if v},
             proposal,
             approvals,
-            self.asked_approvals(asset, holder),
+            self.asked_approvals(unit.tx, asset, ref_name, holder),
         )
         for verdict in used:
             unit.put(VERDICT, msgspec.structs.replace(verdict, used_by=unit.entry_id))
@@ -395,7 +414,7 @@ class Catalog:
             raise RollbackRefused(
                 f"{where}: v{to} is {candidate.state}", next_step=f"falaj log {asset.name}@{ref_name}"
             )
-        if self.asked_approvals(asset, holder):
+        if self.asked_approvals(unit.tx, asset, ref_name, holder):
             raise RollbackRefused(
                 f"{asset.kind}/{where} stays at v{holder.version}: another person approves each of its moves",
                 next_step=f"falaj promote {asset.kind}/{where} {to}",
