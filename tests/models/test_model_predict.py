@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
+from falaj.compliance.rules import ResidencyRefused
 from falaj.core.digests import sha256
 from falaj.core.encoding import canonical
 from falaj.core.entries import What
@@ -201,6 +202,20 @@ def test_a_ref_that_moves_while_rows_are_scored_ends_the_prediction(promoted):
     with pytest.raises(RefConflict, match="moved while rows were scored"):
         promoted.platform.session("kites").call("model.predict", args, progress=move)
     assert promoted.versions("dataset", "guesses") == 0
+
+
+def test_where_no_byte_may_rest_nothing_is_stored_read_or_moved(promoted):
+    promoted.register(promoted.model(5))
+    promoted.apply("policies/home.yaml", "policy: home\nallow: [SA]\n")
+    refused_with_an_entry(promoted, ResidencyRefused, "home")
+    for attempt in (
+        lambda: promoted.register(promoted.model(6)),
+        lambda: promoted.promote(3),
+        lambda: promoted.call("model.verify", thing="delay:1"),
+    ):
+        with pytest.raises(ResidencyRefused):
+            attempt()
+    assert promoted.versions("model", "delay") == 3
 
 
 # what was changed behind the door

@@ -257,6 +257,7 @@ def verify(ctx: Context, thing: str) -> ModelVerified:
     Raises ModelUnsound with every check in its facts where one does not hold.
     """
     catalog = ctx.ground.catalog
+    ctx.check_residency(f"{thing}: reading")
     held = _held(ctx, ctx.tx, ctx.thing(thing))
     with _folder(ctx) as folder:
         found = verified(ctx.ground, held.asset, held.version, folder=folder / "model")
