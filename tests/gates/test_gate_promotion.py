@@ -278,3 +278,14 @@ def test_every_change_that_gates_make_is_in_the_ledger(served: Served, world: Be
     badr.call("ref.approve", proposal=asked.proposal)
     w.platform.sign()
     assert w.owner.call("ledger.verify", project="").ok
+
+
+def test_the_same_request_under_its_key_is_done_once(served: Served, world: Begin) -> None:
+    w = world("  - {metric: auc, at_least: 0.6}\n")
+    versions = [w.register(town_model(seed=s)) for s in (3, 4)]
+    asked = {"thing": PRODUCTION, "version": versions[0]}
+    first = w.owner.call("ref.promote", key="summer", **asked)
+    assert w.owner.call("ref.promote", key="summer", **asked).verdicts == first.verdicts
+    assert len(w.verdicts()) == 1
+    with pytest.raises(FalajError, match="another request"):
+        w.owner.call("ref.promote", key="summer", thing=PRODUCTION, version=versions[1])

@@ -217,6 +217,7 @@ def apply(ctx: Context, files: list[r.ConfigFile], reason: str = "") -> r.Applie
 def _apply_one(ctx: Context, path: str, kind: str, name: str, payload: msgspec.Struct, reason: str) -> r.AppliedFile:
     catalog, unit = ctx.ground.catalog, ctx.unit
     asset = catalog.ensure_asset(unit, ctx.project.id, kind, name)
+    unit.lock(ASSET, asset.id)
     holder = catalog.ref(unit.tx, asset, "main", lock=True)
     held = catalog.version(unit.tx, asset, holder.version) if holder else None
     if held and held.payload == catalog.kinds[kind].encode(payload):

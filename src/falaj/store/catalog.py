@@ -380,6 +380,7 @@ class Catalog:
         """Raises: RefConflict where the ref is not held by the version that the caller expects (None: any)."""
         if version is None:
             return
+        ASSET.get(tx, asset.id, lock=True)
         holder = self.ref(tx, asset, ref_name, lock=True)
         held = holder.version if holder else 0
         if held != version:
@@ -433,7 +434,10 @@ class Catalog:
         return count
 
     def _lock(self, unit: Unit, asset: Asset) -> None:
-        """Moves of an asset's refs, and changes of what guards them, go one after the other until they commit."""
+        """Moves of an asset's refs, and changes of what guards them, go one after the other until they commit.
+
+        Everyone takes this lock before that of a ref: two who waited for each other would both fail.
+        """
         unit.lock(ASSET, asset.id)
 
     def _move(
