@@ -291,6 +291,23 @@ def test_no_process_is_left_behind(tmp_path):
         os.close(pipe[1])
 
 
+def test_a_fork_of_this_process_starts_its_own(tmp_path):
+    path = onnx(tmp_path / "m", files.sigmoid())
+    named = files.payload(path, x="number")
+    before = score(named, path, ONE, scratch=tmp_path)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            own = NURSERY._process is None
+            told = score(named, path, ONE, scratch=tmp_path)
+            NURSERY.close()
+            os._exit(0 if own and (told == before).all() else 3)
+        finally:
+            os._exit(4)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert (score(named, path, ONE, scratch=tmp_path) == before).all()
+
+
 def test_what_the_process_knows_of_its_surroundings(monkeypatch):
     monkeypatch.setenv("FALAJ_TOKEN", "a secret")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a secret")

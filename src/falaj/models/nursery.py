@@ -38,7 +38,6 @@ class Nursery:
         self._lock = threading.Lock()
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._owner = 0
         self._has_answered = False
 
     def fork(self, pipes: Sequence[int]) -> int:
@@ -75,7 +74,7 @@ class Nursery:
         while True:
             is_late = time.monotonic() >= until
             with self._lock:
-                if self._control is None or self._owner != os.getpid():
+                if self._control is None:
                     return None
                 try:
                     self._control.sendall(_REQUEST.pack(END if is_late else STATUS, pid))
@@ -92,11 +91,18 @@ class Nursery:
         with self._lock:
             self._close()
 
+    def forget(self) -> None:
+        """In a fork of this process: have no part in what the other has."""
+        self._lock = threading.Lock()
+        if self._control is not None:
+            self._control.close()
+        if self._process is not None:
+            self._process.returncode = 0  # another's child: there is nothing to wait for
+        self._control = self._process = None
+
     # inside, with the lock held
 
     def _started(self) -> socket.socket:
-        if self._owner != os.getpid():  # a fork of ours has no part in it
-            self._control = self._process = None
         if self._control is not None:
             return self._control
         if not sys.executable:
@@ -119,7 +125,7 @@ class Nursery:
         finally:
             theirs.close()
         ours.settimeout(_ANSWER_S)
-        self._control, self._owner, self._has_answered = ours, os.getpid(), False
+        self._control, self._has_answered = ours, False
         return ours
 
     def _reply(self, control: socket.socket) -> int:
@@ -162,3 +168,4 @@ def _environment() -> dict[str, str]:
 NURSERY = Nursery()
 """The nursery of this process; nothing runs until the first model is asked for."""
 atexit.register(NURSERY.close)
+os.register_at_fork(after_in_child=NURSERY.forget)
