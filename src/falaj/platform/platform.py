@@ -29,7 +29,7 @@ from falaj.platform.embedded import EmbeddedSession
 from falaj.platform.facts import Facts
 from falaj.platform.layout import Layout, read_settings
 from falaj.platform.rooms import KINDS, every_operation
-from falaj.platform.staging import StagedFiles
+from falaj.platform.staging import StagedFiles, sweep_scratch
 from falaj.store import runs
 from falaj.store.kinds import Kind
 from falaj.store.ledger.log import Sequencer
@@ -207,10 +207,11 @@ class Platform:
                     unit.say(What.RUN_ENDED, [run.id], project=run.project)
 
     def _tidy(self) -> None:
-        """What dead processes left behind: staged files, runs that nobody runs any more."""
+        """What dead processes left behind: staged files, data in the clear, runs that nobody runs any more."""
         if self.ground.database.read_only:
             return
         self.staging.sweep()
+        sweep_scratch(self.layout.scratch)
         with self.ground.database.read() as tx:
             dead = [run.id for run in runs.running(tx) if runs.is_alive(run.owner) is False]
         if dead:

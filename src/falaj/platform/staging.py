@@ -1,7 +1,8 @@
 """Staged files: bytes that are here before the operation that names them.
 
 Sent over HTTP, a file lies in the store's `staging/` until it is used or a day has passed. Embedded, it stays where it
-is and only its word is kept; whoever changes it between judging and storing is refused.
+is and only its word is kept; whoever changes it between judging and storing is refused. What a killed process left in
+`scratch/`, where data lies in the clear while it is worked on, goes after a day as well.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import threading
 import time
 from collections.abc import Iterable
@@ -148,3 +150,21 @@ class StagedFiles:
             self._kept[word] = kept
         told: dict[str, Any] = {"staged": word, "name": os.path.basename(file_name), "size": kept.state.size}  # noqa: PTH119  a name, not a path
         return {**told, "sha256": digest} if digest else told
+
+
+def sweep_scratch(folder: Path) -> int:
+    """Remove folders that nobody has worked in for a day; returns how many."""
+    removed, oldest = 0, time.time() - KEPT_S
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):
+            if path.is_dir() and not path.is_symlink() and max(_times(path)) < oldest:
+                shutil.rmtree(path, ignore_errors=True)
+                removed += 1
+    return removed
+
+
+def _times(folder: Path) -> Iterable[float]:
+    yield folder.stat().st_mtime
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            yield path.lstat().st_mtime
