@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from falaj.store.ledger.log import NEWEST
 
 DIGITS = 20
 DAY_S = 86_400
+PART = ".part-"
+STALE_S = 3_600
+"""A note that is being written is there for moments; one this old was left by a process that died."""
 
 
 class PublishFailed(Unavailable):
@@ -68,6 +72,7 @@ class Publisher:
                         next_step="falaj ledger verify; two databases may share this folder",
                     )
             self._thin()
+            self._sweep()
         except OSError as error:
             raise PublishFailed(
                 f"{path}: {error.strerror or error}", next_step="make the folder for checkpoints writable"
@@ -106,7 +111,7 @@ class Publisher:
         """Write a file that appears whole; False where there is one already."""
         if path.exists():
             return False
-        handle, temporary = tempfile.mkstemp(prefix=".", dir=self.folder)
+        handle, temporary = tempfile.mkstemp(prefix=PART, dir=self.folder)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(body)
@@ -133,3 +138,10 @@ class Publisher:
             days = [int((self.folder / name).stat().st_mtime // DAY_S) for name in older]
             if len(days) == 2 and days[0] == days[1]:
                 (self.folder / older[0]).unlink()
+
+    def _sweep(self) -> None:
+        """Remove what processes left that died while they wrote."""
+        for entry in os.scandir(self.folder):
+            with suppress(FileNotFoundError):  # another process sweeps the same folder
+                if entry.name.startswith(PART) and entry.stat().st_mtime < time.time() - STALE_S:
+                    Path(entry.path).unlink()
