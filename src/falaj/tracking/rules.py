@@ -14,11 +14,12 @@ MAX_BYTES = 256 * 1024
 MAX_KEYS = 1000
 HIDDEN = "(hidden)"
 _NAMED = re.compile(r"(?i)(passw(or)?d|secret|token|api_?key|private_?key|credential|authorization)")
+# What may repeat begins where no such character stands before it: else a long text is scanned from each of its letters.
 _SHAPED = re.compile(
     r"falaj_[0-9A-Za-z]{8,}_[0-9A-Za-z]{16,}"  # our own tokens
     r"|AKIA[0-9A-Z]{16}|gh[pousr]_[0-9A-Za-z]{30,}|glpat-[0-9A-Za-z_-]{20,}"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]+"
-    r"|[a-z][a-z0-9+.-]*://[^/\s:@]+:[^/\s@]+@"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----|(?<![\w-])eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]+"
+    r"|(?<![a-z0-9+.-])[a-z][a-z0-9+.-]*://[^/\s:@]+:[^/\s@]+@"
 )
 
 
@@ -29,10 +30,9 @@ def cleaned(values: Mapping[str, Any], what: str) -> dict[str, Any]:
     """
     if len(values) > MAX_KEYS:
         raise TooLarge(f"{what}: {len(values)} keys, at most {MAX_KEYS}", next_step="log them as a file")
-    out = {key: _clean(key, value) for key, value in values.items()}
-    if (size := len(canonical(out))) > MAX_BYTES:
+    if (size := len(canonical(values))) > MAX_BYTES:
         raise TooLarge(f"{what}: {size:,} bytes, at most {MAX_BYTES:,}", next_step="log them as a file")
-    return out
+    return {key: _clean(key, value) for key, value in values.items()}
 
 
 def finite(metrics: Mapping[str, float]) -> dict[str, float]:
