@@ -16,7 +16,7 @@ PORT = "7400"
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)  # a minute on two idle cores
 def test_the_tutorial_can_be_followed(tmp_path: Path, free_port: Callable[[], int]) -> None:
     page = (DOCS / "tutorial.md").read_text(encoding="utf-8").replace(f":{PORT}", f":{free_port()}")
     (tmp_path / "falaj").symlink_to(ROOT)  # the clone that the page speaks of
