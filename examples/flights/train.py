@@ -2,6 +2,8 @@
 
     python train.py             # in the project's folder; with FALAJ_URL and FALAJ_TOKEN, on that server
     python train.py --worse     # without the hour, which tells most: the gate refuses it
+
+On January to March it ranks April, which it never saw, with an AUC of 0.66; the worse one with 0.58.
 """
 
 import os
