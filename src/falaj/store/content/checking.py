@@ -22,6 +22,7 @@ from falaj.store.objects.tree import Reached, reached
 
 Progress = Callable[[str, int, int], None]
 _AT_ONCE = 512
+_RESTORE_ROWS = "restore the metadata from a backup"
 
 
 class Report(Record, frozen=True, kw_only=True):
@@ -44,10 +45,12 @@ class _Checker:
         self._total = 0
         self.bytes_read = 0
         self.problems: list[Problem] = []
+        self._known: frozenset[str] = frozenset()
         self._chunks: dict[str, int] = {}  # a damaged chunk -> its problem, to be told which file needs it
 
     def check(self, versions: Iterable[VersionRow], packs: list[PackRecord]) -> None:
         self._total = sum(pack.size for pack in packs)
+        self._known = frozenset(pack.id for pack in packs)
         for (domain, location), group in groupby(packs, key=lambda p: (p.domain, p.location)):
             self._check_packs(domain, location, list(group))
         for (domain, location), of_domain in groupby(versions, key=lambda v: (v.domain, v.location)):
@@ -92,8 +95,13 @@ class _Checker:
             known = self._chunks.get(chunk)
             if known is not None:
                 self.problems[known] = _needed(self.problems[known], version, need.path)
-            elif need.name not in places:
-                missing = Problem(sort="missing", message=f"chunk {chunk} is not in the index", chunk=chunk)
+                continue
+            place = places.get(need.name)
+            if place is None or place.pack not in self._known:
+                where = "is not in the index" if place is None else f"is in pack {place.pack}, of which there is no row"
+                missing = Problem(
+                    sort="missing", message=f"chunk {chunk} {where}", next_step=_RESTORE_ROWS, chunk=chunk
+                )
                 self._add(missing, version, need.path)
 
     def _tell(self, error: FalajError, version: VersionRow, path: str) -> None:

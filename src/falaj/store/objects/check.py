@@ -70,7 +70,7 @@ def problem_of(error: FalajError, domain: str, pack: str = "", path: str = "") -
     return Problem(
         sort=sort,
         message=error.message,
-        next_step=error.next_step or (_RESTORE if sort == "missing" else ""),
+        next_step=error.next_step or (_RESTORE if sort in {"damaged", "missing"} else ""),
         domain=domain,
         pack=str(error.facts.get("pack", pack)),
         chunk=str(error.facts.get("chunk", "")),
