@@ -130,6 +130,20 @@ def test_a_version_restored_after_the_survey_keeps_its_bytes(store: SmallStore) 
     assert store.read_all(version) == files(1)
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_retired_version_that_a_ref_holds_keeps_its_bytes(lite: SmallStore, when: str) -> None:
+    """No operation makes one; two at once on PostgreSQL could."""
+    version = lite.add("flights", files(1))
+    lite.set_state(version, "retired")
+    surveyed = lite.contents.survey() if when == "after" else None
+    with lite.unit("ref.mark") as unit:
+        lite.catalog.mark(unit, lite.asset(unit, "flights"), "main", lite.again(version))
+        unit.say("ref.moved", [])
+    found, removed = lite.collect(surveyed)
+    assert (removed.packs, found.versions_emptied) == (0, 0)
+    assert lite.read_all(lite.again(version)) == files(1)
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_version_added_after_the_survey_keeps_the_domain(store: SmallStore, seed: int) -> None:
     """Also one of the very bytes that were to go."""

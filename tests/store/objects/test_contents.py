@@ -247,7 +247,7 @@ def test_uploads_and_collections_at_once_lose_nothing(store: SmallStore, rng: ra
                 kept.append((version, files))
 
     def collect() -> None:
-        while not done.is_set():
+        while not done.wait(0.05):
             store.collect()
 
     def told(work: Callable[[], None]) -> None:

@@ -160,3 +160,18 @@ def test_versions_without_bytes_are_no_problem(
 ) -> None:
     change(store, store.add("flights", FILES))
     assert store.contents.verify().ok
+
+
+def test_what_is_collected_while_verification_reads_is_no_problem(store: SmallStore) -> None:
+    live, retired = store.add("weather", FILES), store.add("flights", FILES)
+    store.set_state(retired, "retired")
+    steps: list[int] = []
+
+    def meanwhile(_what: str, done: int, _total: int) -> None:
+        if not steps:
+            store.collect()
+        steps.append(done)
+
+    assert store.contents.verify(meanwhile).problems == ()
+    assert store.again(retired).state == "erased"
+    assert store.read_all(live) == FILES

@@ -134,9 +134,18 @@ def verify(readers: Readers, progress: Progress) -> Report:
         versions, packs = rows.content_versions(tx), rows.packs(tx)
     checker = _Checker(readers, progress)
     checker.check(versions, packs)
-    return Report(
-        versions=len(versions), packs=len(packs), bytes_read=checker.bytes_read, problems=tuple(checker.problems)
-    )
+    problems = _still(readers, checker.problems, {pack.id for pack in packs})
+    return Report(versions=len(versions), packs=len(packs), bytes_read=checker.bytes_read, problems=problems)
+
+
+def _still(readers: Readers, problems: list[Problem], known: set[str]) -> tuple[Problem, ...]:
+    """Without those that are none: of packs and versions that were given up while the rest was read."""
+    if not problems:
+        return ()
+    with readers.database.read() as tx:
+        versions, packs = {v.key for v in rows.content_versions(tx)}, {pack.id for pack in rows.packs(tx)}
+    gone = known - packs
+    return tuple(p for p in problems if p.pack not in gone and (not p.version or p.version in versions))
 
 
 def _needed(problem: Problem, version: VersionRow, path: str) -> Problem:

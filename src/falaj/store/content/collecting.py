@@ -127,7 +127,7 @@ def survey(readers: Readers, grace: timedelta) -> Garbage:
         restorable = _retired_since(tx, since) if since else frozenset()
     now = moment(datetime.now(UTC))
     running = [upload for upload in uploads if upload.is_running(now)]
-    doomed = {v.key for v in versions if v.state == "retired" and v.key not in restorable}
+    doomed = {v.key for v in versions if v.state == "retired" and not v.refs and v.key not in restorable}
     domains, skipped, partly = [], {}, 0
     for domain in sorted({v.domain for v in versions} | {p.domain for p in packs} | {u.domain for u in uploads}):
         try:
@@ -252,12 +252,15 @@ def _kept_by(tx: Transaction, found: DomainGarbage) -> str:
     if any(upload.is_running(now) for upload in rows.uploads(tx, found.domain)):
         return "an upload began"
     for row in found.retired:
-        version = VERSION.get(tx, row.asset, row.number, lock=True)
-        if version is None or version.state != "retired":
+        held = VERSION.get(tx, row.asset, row.number, lock=True)
+        if held is None or held.state != "retired":
             return "a version was restored"
     doomed = {row.key for row in found.retired}
-    if any(v.content not in found.roots for v in rows.versions_of(tx, found.domain) if v.key not in doomed):
-        return "a version was added"
+    for version in rows.versions_of(tx, found.domain):
+        if version.key not in doomed and version.content not in found.roots:
+            return "a version was added"
+        if version.key in doomed and version.refs:
+            return "a ref holds a retired version"
     return ""
 
 

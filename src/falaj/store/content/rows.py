@@ -39,7 +39,7 @@ class SqlIndex:
 
 
 class VersionRow(Record, frozen=True, kw_only=True):
-    """A version that has bytes."""
+    """A version that has bytes; `refs` counts the refs that hold it."""
 
     asset: str
     number: int
@@ -47,6 +47,7 @@ class VersionRow(Record, frozen=True, kw_only=True):
     location: str
     content: str
     state: str
+    refs: int
 
     @property
     def key(self) -> str:

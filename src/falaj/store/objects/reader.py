@@ -18,7 +18,7 @@ from falaj.store.objects.upload import pack_name
 _AT_ONCE = 64
 _READ_AT_ONCE = 4 << 20
 _OPEN_PACKS = 64
-_NODES = 1024
+_NODES = 128
 
 
 class Reader:

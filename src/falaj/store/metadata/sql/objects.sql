@@ -51,10 +51,14 @@ SELECT id, domain, owner, expires_at FROM upload WHERE domain = :domain ORDER BY
 -- name: retired_since     the entries that retired versions lately
 SELECT body FROM ledger_entry WHERE what = 'version.retired' AND at > :since;
 
--- name: content_versions  every version that has bytes
-SELECT asset, number, domain, location, content, state FROM version
- WHERE content IS NOT NULL AND state <> 'erased' ORDER BY domain, location, asset, number;
+-- name: content_versions  every version that has bytes, and how many refs hold it
+SELECT v.asset, v.number, v.domain, v.location, v.content, v.state,
+       (SELECT count(*) FROM ref r WHERE r.asset = v.asset AND r.version = v.number)
+  FROM version v WHERE v.content IS NOT NULL AND v.state <> 'erased'
+ ORDER BY v.domain, v.location, v.asset, v.number;
 
 -- name: versions_of       those of one domain
-SELECT asset, number, domain, location, content, state FROM version
- WHERE domain = :domain AND content IS NOT NULL AND state <> 'erased' ORDER BY location, asset, number;
+SELECT v.asset, v.number, v.domain, v.location, v.content, v.state,
+       (SELECT count(*) FROM ref r WHERE r.asset = v.asset AND r.version = v.number)
+  FROM version v WHERE v.domain = :domain AND v.content IS NOT NULL AND v.state <> 'erased'
+ ORDER BY v.location, v.asset, v.number;
