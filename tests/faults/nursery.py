@@ -1,8 +1,9 @@
-"""A process that has Falaj imported and forks a worker for each line: `PLACE DATABASE|- STOP COMMAND…`, as JSON lists.
+"""A process that has Falaj imported and forks a worker for each line of JSON: place, database, stop, limit, commands.
 
 The worker says `pid N`, opens the store and does the commands one after the other, with a line of JSON for each that
-was acknowledged. With STOP `before` or `opened` it stops itself before or after it opened the store, until it is told
-to go on: so a tracer can hold it from there. Afterwards the nursery says `ended STATUS`.
+was acknowledged. With stop `before` or `opened` it stops itself before or after it opened the store, until it is told
+to go on: so a tracer can hold it from there. With a limit no file of it grows past so many bytes. Afterwards the
+nursery says `ended STATUS`.
 
 Forking a warm process makes a worker in a few milliseconds instead of a second; it has one thread when it forks.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -25,7 +27,7 @@ def tell(*values: object) -> None:
     os.write(1, (json.dumps(values) + "\n").encode())
 
 
-def work(place: Path, database: str, stop: str, commands: list[list[str]]) -> None:
+def work(place: Path, database: str, stop: str, limit: int, commands: list[list[str]]) -> None:
     """A worker's life."""
     tell("pid", os.getpid())
     if stop == "before":
@@ -34,6 +36,8 @@ def work(place: Path, database: str, stop: str, commands: list[list[str]]) -> No
         platform = Platform.open(place, database=database)
         if stop == "opened":
             os.kill(os.getpid(), signal.SIGSTOP)
+        if limit:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         session = platform.session(plan.PROJECT)
         for number, command in enumerate(commands):
             tell("begin", number)
@@ -50,12 +54,12 @@ def main() -> None:
         raise SystemExit(f"{threads} threads: forking is not safe")
     tell("ready")
     for line in sys.stdin:
-        place, database, stop, commands = json.loads(line)
+        place, database, stop, limit, commands = json.loads(line)
         pid = os.fork()
         if pid == 0:
             code = 1
             try:
-                work(Path(place), database, stop, commands)
+                work(Path(place), database, stop, limit, commands)
                 code = 0
             finally:
                 os._exit(code)

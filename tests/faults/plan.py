@@ -51,17 +51,22 @@ def make(place: Path, database: str = "") -> None:
     platform.close()
 
 
+def prepare(place: Path, seed: int) -> Path:
+    """The folder of the files that `add` adds."""
+    folder = place / f"files-{seed}"
+    if not folder.exists():
+        folder.mkdir()
+        for name, body in files_of(seed).items():
+            (folder / name).write_bytes(body)
+    return folder
+
+
 def do(session: Session, place: Path, what: str, *words: str) -> Any:
     """Do one command; returns its result as plain values. Raises: FalajError."""
     match what, words:
         case "add", [seed]:
-            folder = place / f"files-{seed}"
-            folder.mkdir(exist_ok=True)
-            staged = []
-            for name, body in files_of(int(seed)).items():
-                (folder / name).write_bytes(body)
-                found = session.stage(folder / name)
-                staged.append({"name": found["name"], "staged": found["staged"]})
+            found = [session.stage(path) for path in sorted(prepare(place, int(seed)).iterdir())]
+            staged = [{"name": file["name"], "staged": file["staged"]} for file in found]
             return session.call("data.add", {"dataset": DATASET, "files": staged, "mode": "replace"})
         case "promote", [number]:
             return session.call("ref.promote", {"thing": PRODUCTION, "version": int(number)})

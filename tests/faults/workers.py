@@ -83,19 +83,22 @@ class Nursery:
         inject: str = "",
         trace: bool = False,
         opening: bool = False,
+        limit_kib: int = 0,
         at: Callable[[int, list[Any]], None] = lambda _pid, _said: None,
     ) -> Outcome:
         """Let a worker do the commands.
 
         Args:
             inject: what strace does to its calls; `opening`: from before it opens the store.
+            limit_kib: no file of it grows past that, 0 for none.
             trace: only record its calls; see `calls`.
             at: told of each line that the worker says, with its pid.
         """
         traced = bool(inject or trace)
         stop = ("before" if opening else "opened") if traced else ""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps([str(place), database, stop, [list(c) for c in commands]]) + "\n")
+        line = [str(place), database, stop, limit_kib * 1024, [list(c) for c in commands]]
+        self._process.stdin.write(json.dumps(line) + "\n")
         self._process.stdin.flush()
         word, pid = self._said()
         assert word == "pid"

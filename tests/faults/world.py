@@ -55,6 +55,7 @@ class World:
         match what:
             case "add":
                 self._next += 1
+                plan.prepare(self.place, self._next)
                 return ("add", str(self._next))
             case "promote":
                 return ("promote", str(self._another()))

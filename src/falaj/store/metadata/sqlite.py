@@ -20,6 +20,7 @@ from falaj.store.metadata.connections import Connections
 from falaj.store.metadata.driver import Params, Row
 
 BUSY_TIMEOUT_MS = 20_000
+LEAST_BYTES = 65_536
 _LOCKING = re.compile(r"\s+FOR (UPDATE|SHARE)\b")
 
 
@@ -148,7 +149,7 @@ def _as_ours(error: sqlite3.Error, path: Path) -> FalajError:
     text = f"{path.name}: {error}"
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return StoreBusy(text, next_step="another process is writing; try again")
-    if code == sqlite3.SQLITE_FULL:
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(path)):
         return StoreFull(text, next_step="free space on the disk; nothing was committed")
     if code == sqlite3.SQLITE_READONLY:
         return StoreReadOnly(text, next_step="make the folder writable, or use commands that only read")
@@ -157,3 +158,12 @@ def _as_ours(error: sqlite3.Error, path: Path) -> FalajError:
     if code == sqlite3.SQLITE_CONSTRAINT:
         return Exists(text, next_step="look at what is there first")
     return StoreAway(text, next_step="check the disk and the rights of the store's folder")
+
+
+def _is_full(path: Path) -> bool:
+    """Whether the disk has no page left: SQLite tells some calls that lack space as a plain failure."""
+    try:
+        found = os.statvfs(path.parent)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < LEAST_BYTES
