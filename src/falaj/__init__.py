@@ -20,11 +20,40 @@ if TYPE_CHECKING:
     from falaj.api import connect as connect
     from falaj.api import open as open  # noqa: A004  read as fj.open
     from falaj.core.errors import FalajError as FalajError
+    from falaj.features.definitions import Dataset as Dataset
+    from falaj.features.definitions import Entity as Entity
+    from falaj.features.definitions import FeatureService as FeatureService
+    from falaj.features.definitions import FeatureView as FeatureView
+    from falaj.features.definitions import count as count
+    from falaj.features.definitions import mean as mean
+    from falaj.features.definitions import sum_of as sum_of
 
 __version__ = "0.1.0"
-__all__ = ["DataVersion", "FalajError", "Model", "ModelVersion", "Project", "Run", "connect", "open"]
+__all__ = [
+    "DataVersion",
+    "Dataset",
+    "Entity",
+    "FalajError",
+    "FeatureService",
+    "FeatureView",
+    "Model",
+    "ModelVersion",
+    "Project",
+    "Run",
+    "connect",
+    "count",
+    "mean",
+    "open",
+    "sum_of",
+]
 
-_HOME = dict.fromkeys(__all__, "falaj.api") | {"FalajError": "falaj.core.errors"}
+_HOME = {
+    **dict.fromkeys(__all__, "falaj.api"),
+    "FalajError": "falaj.core.errors",
+    **dict.fromkeys(
+        ("Dataset", "Entity", "FeatureService", "FeatureView", "count", "mean", "sum_of"), "falaj.features.definitions"
+    ),
+}
 
 
 def __getattr__(name: str) -> object:

@@ -11,11 +11,12 @@ from typing import Any, Protocol
 import msgspec
 
 from falaj.access import rules as access_rules
+from falaj.access import scopes
 from falaj.access.records import Decision, Principal, Request
 from falaj.access.snapshot import Snapshot
 from falaj.access.tokens import Token
 from falaj.core.errors import Invalid
-from falaj.core.names import Thing, printable
+from falaj.core.names import Thing, name, printable
 from falaj.door.declared import Operation, Operations
 from falaj.store.ground import Ground
 from falaj.store.metadata import Transaction
@@ -23,6 +24,7 @@ from falaj.store.unit import Actor
 
 EMBEDDED_OWNER = Decision(True, "allowed", "embedded: the operating-system user owns this store")
 # `asset:{project}/{thing}` or `ref:{project}/{model=model}`: the address in an argument, and the kind it means.
+_FIELD = re.compile(r"\{(\w+)\}")
 _ADDRESS = re.compile(r"(asset|ref):\{project\}/\{(?P<field>\w+)(?:=(?P<kind>\w+))?\}")
 
 
@@ -74,6 +76,16 @@ def resource_of(project: str, thing: Thing, *, whole: bool = False) -> str:
     """`asset:P/kind/name`, or `ref:P/kind/name@ref` where the thing names a ref and not the `whole` asset is meant."""
     base = f"{project}/{thing.kind}/{thing.name}"
     return f"ref:{base}@{thing.ref}" if thing.ref and not whole else f"asset:{base}"
+
+
+def _filled(template: str, values: Mapping[str, str]) -> str:
+    """A template with its arguments, each of which must be a name. Raises: InvalidName."""
+    for field in _FIELD.findall(template):
+        if template == "{" + field + "}":
+            return scopes.parse(values[field])
+        if field != "project":
+            name(values[field], field)
+    return template.format_map(values)
 
 
 class Deciding:
@@ -173,7 +185,7 @@ class Deciding:
         for template in operation.on:
             address = _ADDRESS.fullmatch(template)
             if address is None:
-                out.append(template.format_map(values))
+                out.append(_filled(template, values))
                 continue
             given = getattr(params, address["field"])
             for text in [given] if isinstance(given, str) else given:

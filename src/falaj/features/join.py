@@ -97,6 +97,8 @@ def resolved(
     con: duckdb.DuckDBPyConnection, service: Service, views: Mapping[str, View], sources: Mapping[str, str]
 ) -> tuple[Feature, ...]:
     """The features of a service, each by its name, with `*` written out. Raises: FeatureInvalid."""
+    for one in views.values():
+        _check_sql(con, one)
     out: list[Feature] = []
     for feature in service.features:
         view = views.get(feature.view)
@@ -136,6 +138,21 @@ def features_of(view: View, columns: Sequence[str]) -> tuple[str, ...]:
 def columns_of(con: duckdb.DuckDBPyConnection, table: str) -> list[str]:
     """The columns of a table or view."""
     return [str(row[0]) for row in con.execute(f"DESCRIBE {quoted(table)}").fetchall()]
+
+
+def _check_sql(con: duckdb.DuckDBPyConnection, view: View) -> None:
+    """Raises: FeatureInvalid for SQL that is not one SELECT."""
+    import duckdb
+
+    if not view.sql:
+        return
+    try:
+        statements = con.extract_statements(view.sql)
+    except duckdb.Error as error:
+        told = str(error).splitlines()[0][:200]
+        raise FeatureInvalid(f"feature view {view.view}: {told}", next_step="correct its SQL") from error
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise FeatureInvalid(f"feature view {view.view}: one SELECT is expected", next_step="correct its SQL")
 
 
 def _source_columns(con: duckdb.DuckDBPyConnection, view: View, source: str) -> list[str]:

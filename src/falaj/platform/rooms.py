@@ -9,6 +9,8 @@ from falaj.compliance.kinds import LOCATION, POLICY
 from falaj.data import operations as data
 from falaj.data.kinds import CONTRACT, DATASET
 from falaj.door import Operations
+from falaj.features import operations as features
+from falaj.features.kinds import FEATURE_SERVICE, FEATURE_VIEW
 from falaj.gates import operations as gates
 from falaj.gates.kinds import GATE
 from falaj.models import operations as models
@@ -17,7 +19,7 @@ from falaj.store.kinds import Kind
 from falaj.tracking import operations as tracking
 from falaj.trust import access_operations, key_operations, ledger_operations, store_operations
 
-KINDS: tuple[Kind[Any], ...] = (DATASET, CONTRACT, MODEL, GATE, POLICY, LOCATION)
+KINDS: tuple[Kind[Any], ...] = (DATASET, CONTRACT, FEATURE_VIEW, FEATURE_SERVICE, MODEL, GATE, POLICY, LOCATION)
 ROOMS = (
     assets,
     access_operations,
@@ -25,6 +27,7 @@ ROOMS = (
     ledger_operations,
     store_operations,
     data,
+    features,
     tracking,
     models,
     gates,

@@ -1,7 +1,8 @@
 """`falaj apply`: the project's files are read here, and made assets of in one command.
 
 `falaj.toml` counts as files of its own: `[residency]` as `policies/residency.yaml`, each `[locations.NAME]` that names
-a region as `locations/NAME.yaml`. A file that is there under such a name goes before it.
+a region as `locations/NAME.yaml`. A file that is there under such a name goes before it. `features.py` is read in a
+process of its own, and stands for one file a feature view and service.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from falaj import folder
 from falaj.cli import target
@@ -18,38 +19,70 @@ from falaj.core.errors import FalajError, Invalid, TooLarge
 from falaj.session import Progress, Session
 
 FOLDERS = ("contracts", "gates", "policies", "locations")
+FEATURES = "features.py"
 ENDINGS = (".yaml", ".yml")
 MAX_BYTES = 1 << 20
 
 
 def apply(session: Session, options: dict[str, Any], args: dict[str, Any], progress: Progress) -> Any:
-    """Send the texts of the files. Without paths: `falaj.toml`, and every YAML file of the folders of assets."""
+    """Send the texts of the files. Without paths: `falaj.toml`, `features.py` and the YAML of the folders of assets."""
     start = target.start_folder(options)
     place = folder.find(start)
     given = [start / p for p in args.pop("paths", ())]
-    texts, made = _texts(place, given), {}
-    if not given or any(_is_same(path, place / folder.FILE) for path in given):
-        made = {path: text for path, text in from_settings(folder.settings(place)).items() if not _stands(place, path)}
+    made = _made(place, given)
+    texts = _texts(place, given)
     if not texts and not made:
         raise Invalid(f"{place}: no files to apply", next_step=f"write some in {', '.join(FOLDERS)}")
-    files = [{"path": path, "text": text} for path, text in sorted({**made, **texts}.items())]
+    every = {**{path: one.text for path, one in made.items()}, **texts}
+    files = [{"path": path, "text": text} for path, text in sorted(every.items())]
     try:
         result = session.call("config.apply", {**args, "files": files}, progress=progress)
     except FalajError as error:
-        for path in made:
+        for path, one in made.items():
             if error.message.startswith(f"{path}: "):
-                error.message = folder.FILE + error.message[len(path) :]
+                error.message = one.file + error.message[len(path) :]
         raise
     return {
         **result,
-        "files": [{**f, "path": folder.FILE if f["path"] in made else f["path"]} for f in result["files"]],
+        "files": [{**f, "path": made[f["path"]].file if f["path"] in made else f["path"]} for f in result["files"]],
     }
+
+
+class _Made(NamedTuple):
+    """A file that another file of the project stands for."""
+
+    file: str
+    text: str
+
+
+def _made(place: Path, given: Sequence[Path]) -> dict[str, _Made]:
+    """What `falaj.toml` and `features.py` stand for, where they are meant: path to text."""
+    out: dict[str, _Made] = {}
+    if not given or any(_is_same(path, place / folder.FILE) for path in given):
+        said = from_settings(folder.settings(place))
+        out |= {path: _Made(folder.FILE, text) for path, text in said.items() if not _stands(place, path)}
+    if (place / FEATURES).is_file() and (not given or any(_is_same(path, place / FEATURES) for path in given)):
+        out |= {path: _Made(FEATURES, text) for path, text in from_features(place / FEATURES).items()}
+    return out
+
+
+def from_features(file: Path) -> dict[str, str]:
+    """The views and services that a `features.py` defines, as the files that say the same: path to text."""
+    import msgspec
+
+    from falaj.features.define import defined_in
+
+    found = defined_in(file)
+    views = {f"feature_views/{view.view}.json": view for view in found.views}
+    services = {f"feature_services/{service.service}.json": service for service in found.services}
+    return {path: msgspec.json.encode(one).decode() for path, one in (*views.items(), *services.items())}
 
 
 def _texts(place: Path, given: Sequence[Path]) -> dict[str, str]:
     """The files given, or else all that the project has: path below the project to text."""
     roots = given or [place / name for name in FOLDERS if (place / name).is_dir()]
-    found = [file for root in roots for file in _files(root) if not _is_same(file, place / folder.FILE)]
+    own = (place / folder.FILE, place / FEATURES)
+    found = [file for root in roots for file in _files(root) if not any(_is_same(file, one) for one in own)]
     names = [below(place, file) for file in found]
     return {name: read_text(place / name) for name in names}
 

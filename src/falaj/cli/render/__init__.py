@@ -24,6 +24,7 @@ RENDERERS: dict[str, Renderer] = {
     "entry": trust.told_entry,
     "explanation": trust.told_explanation,
     "exported": trust.told_exported,
+    "features_joined": rooms.told_features_joined,
     "fetched": rooms.told_fetched,
     "files": rooms.told_files,
     "granted": trust.told_granted,

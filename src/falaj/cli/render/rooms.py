@@ -80,6 +80,19 @@ def told_predicted(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines
     return [head, joined(by, f"verdict {safe(result['verdict'])}"), moved]
 
 
+def told_features_joined(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """Joined features: how many rows, which features, and the ref that moved."""
+    head = joined(
+        f"{safe(result['dataset'])} v{result['version']}",
+        f"{number(result['rows'])} rows",
+        counted(len(result["features"]), "feature"),
+        f"{size(result['stored_bytes'])} stored",
+    )
+    by = f"by {safe(result['service'])}: {', '.join(safe(f) for f in result['features'])}"
+    moved = joined(f"{short(result['ref'])}  {step(result.get('previous'), result['version'])}", entry_of(result))
+    return [head, by, moved]
+
+
 def told_judgement(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
     """What every gate of a ref found on a version; nothing moved."""
     lines = [joined("nothing moved", entry_of(result))]

@@ -113,6 +113,21 @@ COMMANDS: tuple[Command, ...] = (
         group=_MODELS,
     ),
     Command(
+        "features join",
+        "features.join",
+        "Join the features of a service to rows, as they were known at each row's own time.",
+        (
+            Arg("service", "the feature service", complete="thing"),
+            Arg("rows", "the rows: name@ref or name:N of a dataset", complete="thing"),
+            Arg("at", "the column with the moment that features must have been known at", "--at"),
+            Arg("into", "dataset that takes the joined rows", "--into"),
+            option("purpose", "what they are joined for, where your binding asks for it"),
+        ),
+        "features_joined",
+        examples=("falaj features join delay_v1 flights@main --at decided_at --into delay_training",),
+        group=_DATA,
+    ),
+    Command(
         "predict",
         "model.predict",
         "Score a dataset with a promoted model; the predictions become a version with its lineage.",
