@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from falaj.features.errors import FeatureInvalid
 from falaj.features.join import point_in_time
-from falaj.features.records import Feature, Service, View, Window, check_view, parse_span, shown_span
+from falaj.features.records import Feature, Service, View, Window, shown_span
+from falaj.features.rules import check_view, parse_span
 
 START = datetime(2013, 3, 10, 6)  # noqa: DTZ001  what a column without a zone holds
 HOUR = timedelta(hours=1)

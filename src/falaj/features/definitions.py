@@ -17,7 +17,8 @@ from typing import Final
 
 from falaj.core.names import Thing
 from falaj.features.errors import FeatureInvalid
-from falaj.features.records import ALL, Feature, KeyType, Service, View, Window, check_service, check_view, parse_span
+from falaj.features.records import ALL, Feature, KeyType, Service, View, Window
+from falaj.features.rules import check_service, check_view, parse_span
 
 _KEY_TYPES: Final[Mapping[object, KeyType]] = {str: "text", int: "integer", "text": "text", "integer": "integer"}
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from falaj.core.encoding import decode
 from falaj.core.names import name
-from falaj.features.records import Service, View, check_service, check_view
+from falaj.features.records import Service, View
+from falaj.features.rules import check_service, check_view
 from falaj.store.kinds import Kind
 
 
