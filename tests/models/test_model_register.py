@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 from pathlib import Path
 
 import msgspec
@@ -45,6 +46,28 @@ def test_a_version_says_what_it_is_and_where_it_came_from(tmp_path, database_add
         ("out", "model/delay:1"),
     ]
     assert house.call("ledger.verify")["ok"]
+    house.platform.close()
+
+
+def test_versions_registered_at_once_get_numbers_and_signatures_of_their_own(tmp_path, database_address):
+    house = make(tmp_path / "kites", database_address)
+    paths = [house.model(seed) for seed in range(4)]
+    failed: list[FalajError] = []
+
+    def one(path: Path) -> None:
+        try:
+            house.register(path, run="", inputs=["kites@main"])
+        except FalajError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=one, args=(path,)) for path in paths]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert house.versions("model", "delay") == 4
+    assert all(house.call("model.verify", thing=f"delay:{number}")["sound"] for number in (1, 2, 3, 4))
     house.platform.close()
 
 

@@ -214,6 +214,16 @@ def test_fewer_answers_than_rows_are_refused(tmp_path):
         score(files.payload(path, x="number"), path, ONE, scratch=tmp_path)
 
 
+def test_values_of_the_rows_are_not_told(tmp_path):
+    """What cannot be scored is told by its sort: a message of a library may quote a person's name."""
+    rows = np.array([["Sur"], ["Ibra"]] * 9, dtype=object)
+    strict = make_pipeline(OneHotEncoder(), LogisticRegression()).fit(rows, [0, 1] * 9)
+    path = files.dumped(strict, tmp_path / "m.skops")
+    with pytest.raises(ScoringFailed, match="unknown categories … in column 0") as failed:
+        score(files.payload(path, town="text"), path, pa.table({"town": ["Salma bint Said"]}), scratch=tmp_path)
+    assert "Salma" not in str(failed.value.as_dict())
+
+
 # what is stopped
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -14,12 +13,11 @@ from falaj.assets.rules import words
 from falaj.core.entries import What
 from falaj.core.errors import Conflict, Forbidden, Invalid
 from falaj.core.names import Thing, name, printable, tree_path
-from falaj.core.records import Ref, Run, Version
-from falaj.data import checks
+from falaj.core.records import Ref, Run
+from falaj.data import made
 from falaj.data.contract import from_data
 from falaj.data.records import (
     Contract,
-    ContractRefused,
     ContractVersion,
     DatasetColumn,
     DatasetVersion,
@@ -47,7 +45,7 @@ from falaj.store.content import Stored
 from falaj.store.errors import RefConflict
 from falaj.store.keys.errors import KeyMissing
 from falaj.store.metadata import Transaction
-from falaj.store.rows import ASSET
+from falaj.store.rows import ASSET, PROJECT
 from falaj.store.unit import Unit
 
 PREDICTIONS = "predictions.parquet"
@@ -172,6 +170,7 @@ def _store(ctx: Context, thing: Thing, staged: Mapping[str, Path], payload: Mode
     """The files stored, and the payload that names each by the digest of what was stored."""
     domain = f"artifacts-{ctx.project.id}"
     with ctx.begin() as unit:
+        _wait_for_others(ctx, unit)
         ctx.ground.contents.ensure_domain(unit, ctx.project.id, domain)
         _ensure_signing_key(ctx, unit)
         if unit.has_changes:
@@ -187,6 +186,11 @@ def _store(ctx: Context, thing: Thing, staged: Mapping[str, Path], payload: Mode
             raise Conflict(f"{kept[0].path} changed while it was read", next_step="register it again")
         stored = upload.finish()
     return stored, check_model(msgspec.structs.replace(payload, files=tuple(kept)))
+
+
+def _wait_for_others(ctx: Context, unit: Unit) -> None:
+    """One registration at a time in a project: the first makes keys and asset; the number signed is the number given."""
+    PROJECT.get(unit.tx, ctx.project.id, lock=True)
 
 
 def _ensure_signing_key(ctx: Context, unit: Unit) -> None:
@@ -209,8 +213,8 @@ def _conclude(
     catalog = ctx.ground.catalog
     ctx.check_staged()
     with ctx.conclude() as unit:
+        _wait_for_others(ctx, unit)
         asset = catalog.ensure_asset(unit, ctx.project.id, MODEL.name, thing.name)
-        ASSET.get(unit.tx, asset.id, lock=True)  # the number that is signed is the number that is given
         newest = catalog.versions(unit.tx, asset, limit=1)
         number = newest[0].number + 1 if newest else 1
         for held in used:
@@ -311,15 +315,6 @@ class _Source(msgspec.Struct, frozen=True, kw_only=True):
     contract: Contract | None
 
 
-class _Target(msgspec.Struct, frozen=True, kw_only=True):
-    """Where predictions go: the version that `main` of the dataset holds, and the contract that judges it."""
-
-    thing: Thing
-    previous: int | None
-    contract: Contract | None
-    contract_version: Version | None
-
-
 @job(
     "model.predict",
     on=("ref:{project}/{model=model}", "asset:{project}/{data=dataset}", "ref:{project}/dataset/{into}@main"),
@@ -347,13 +342,13 @@ def predict(ctx: Context, model: str, data: str, into: str, purpose: str = "") -
     ctx.check_residency(f"{data}: reading")
     with ctx.reading() as tx:
         source = _source(ctx, tx, thing, Thing.parse(data, kind=DATASET))
-        target = _target(ctx, tx, target_thing)
+        target = made.target_of(ctx, tx, target_thing)
     scoring.warm()
     with _folder(ctx) as folder:
         found = verified(ctx.ground, source.model.asset, source.model.version, folder=folder / "model")
         done, guards = _scored(ctx, source, found, folder)
-        report = _judged(ctx, target, folder)
-        stored = _stored(ctx, target, folder / PREDICTIONS)
+        report = made.judged(target, folder / PREDICTIONS, scratch=folder / "spill")
+        stored = made.store(ctx, target, folder / PREDICTIONS)
     with ctx.ground.contents.concluding(stored):
         return _conclude_prediction(ctx, source, target, done, stored, report, guards)
 
@@ -374,21 +369,6 @@ def _source(ctx: Context, tx: Transaction, thing: Thing, data: Thing) -> _Source
         document: ContractVersion = catalog.payload(judging.asset, judging.version)
         contract = from_data(document.document, name=judging.asset.name)
     return _Source(model=model, ref=model.ref, verdict=verdict.id, data=held, payload=payload, contract=contract)
-
-
-def _target(ctx: Context, tx: Transaction, thing: Thing) -> _Target:
-    catalog = ctx.ground.catalog
-    asset = catalog.find_asset(tx, ctx.project.id, DATASET, thing.name)
-    held = catalog.ref(tx, asset, "main") if asset else None
-    judging = catalog.find_asset(tx, ctx.project.id, "contract", thing.name)
-    in_force = catalog.ref(tx, judging, "main") if judging else None
-    contract = version = None
-    if judging is not None and in_force is not None:
-        version = catalog.version(tx, judging, in_force.version)
-        document: ContractVersion = catalog.payload(judging, version)
-        contract = from_data(document.document, name=thing.name)
-    previous = held.version if held else None
-    return _Target(thing=thing, previous=previous, contract=contract, contract_version=version)
 
 
 def _scored(ctx: Context, source: _Source, found: Verified, folder: Path) -> tuple[rows.Predictions, tuple[str, ...]]:
@@ -425,82 +405,37 @@ def _key_columns(contract: Contract | None) -> tuple[DatasetColumn, ...]:
     return tuple(DatasetColumn(name=c.name, type=c.type, classification=c.classification) for c in found)
 
 
-def _judged(ctx: Context, target: _Target, folder: Path) -> Report | None:
-    """What the contract of the target found. Raises: ContractRefused; then nothing is kept."""
-    if target.contract is None:
-        return None
-    report = checks.judge_files(
-        target.contract, [folder / PREDICTIONS], "parquet", scratch=folder / "spill", now=datetime.now(UTC)
-    )
-    if not report.passed:
-        raise ContractRefused(target.thing.name, report)
-    return report
-
-
-def _stored(ctx: Context, target: _Target, path: Path) -> Stored:
-    with ctx.begin() as unit:
-        asset = ctx.ground.catalog.ensure_asset(unit, ctx.project.id, DATASET, target.thing.name)
-        domain = ctx.ground.contents.ensure_domain(unit, ctx.project.id, f"dataset-{asset.id}")
-        if unit.has_changes:
-            unit.say(What.KEY_CREATED, [asset.id], detail=words(target.thing))
-    with ctx.ground.contents.upload(domain.name) as upload, path.open("rb") as stream:
-        upload.add_file(PREDICTIONS, stream)
-        return upload.finish()
-
-
 def _conclude_prediction(
     ctx: Context,
     source: _Source,
-    target: _Target,
+    target: made.Target,
     done: rows.Predictions,
     stored: Stored,
     report: Report | None,
     guards: tuple[str, ...],
 ) -> Predicted:
-    catalog, thing = ctx.ground.catalog, target.thing
     model = f"{source.model.asset.name}:{source.model.version.number}"
-    data = f"{source.data.asset.name}:{source.data.version.number}"
-    judging = target.contract_version if report else None
-    payload = DatasetVersion(
-        format="parquet",
-        columns=done.columns,
-        rows=done.rows,
-        size_bytes=stored.size_bytes,
-        contract=f"contract/{thing.name}:{judging.number}" if judging else None,
-        contract_digest=target.contract.digest if judging and target.contract else None,
-        report=report.summary() if report else None,
-        source=model,
-    )
+    table = made.Made(columns=done.columns, rows=done.rows, source=model, stored=stored, report=report)
+    inputs = [(source.model.version, "model"), (source.data.version, "data")]
+    detail: dict[str, object] = {"model": model, "verdict": source.verdict}
     with ctx.conclude() as unit:
         _still_held(ctx, unit.tx, source)
-        asset = catalog.asset(unit.tx, ctx.project.id, thing)
-        catalog.expect(unit.tx, asset, "main", target.previous or 0)
-        content = ctx.ground.contents.record(unit, stored)
-        run_id = ctx.run.id if ctx.run else None
-        version = catalog.add_version(unit, asset, payload, content=content, run=run_id)
-        if run_id:
-            runs.link(unit, run_id, "in", source.model.version, "model")
-            runs.link(unit, run_id, "in", source.data.version, "data")
-            runs.link(unit, run_id, "out", version, "predictions")
-            if judging is not None:
-                runs.link(unit, run_id, "in", judging, "contract")
-        ctx.result = {"dataset": asset.name, "version": version.number, "model": model, "sandbox": list(guards)}
-        catalog.move(unit, asset, "main", version)
-        told = {**words(thing), "version": version.number, "model": model, "verdict": source.verdict}
-        entry = unit.say(What.REF_MOVED, [asset.id, source.model.asset.id], detail=told)
+        ctx.result = {"dataset": target.thing.name, "model": model, "sandbox": list(guards)}
+        version, entry = made.add(ctx, unit, target, table, inputs=inputs, role="predictions", detail=detail)
+        ctx.result["version"] = version.number
     return Predicted(
-        dataset=asset.name,
+        dataset=target.thing.name,
         version=version.number,
         previous=target.previous,
-        ref=str(thing),
+        ref=str(target.thing),
         rows=done.rows,
         mean_probability=done.total / done.rows if done.rows else None,
         model=model,
         verdict=source.verdict,
-        data=data,
+        data=f"{source.data.asset.name}:{source.data.version.number}",
         stored_bytes=stored.stored_bytes,
         sandbox=guards,
-        run=run_id or "",
+        run=ctx.run.id if ctx.run else "",
         entry_id=entry.id,
     )
 

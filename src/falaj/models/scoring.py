@@ -9,6 +9,7 @@ is checked: one finite probability for each row.
 from __future__ import annotations
 
 import os
+import re
 import selectors
 import signal
 import struct
@@ -36,6 +37,7 @@ BATCH_ROWS: Final = 32_768
 _MAX_WORDS: Final = 1 << 20
 _START_S: Final = 120.0
 _GRACE_S: Final = 5.0
+_VALUES: Final = re.compile(r"'[^']*'|\"[^\"]*\"|\[[^\]]*\]")  # what a library quotes from the rows stays with them
 _TOLERANCE: Final = 1e-6  # sums of 32-bit floats land a little outside
 
 
@@ -161,7 +163,10 @@ class Scorer:
 
         Raises: WrongColumns, WrongOutput, ScoringFailed, ScoringStopped.
         """
-        return self._process.ask(selected(table, self._model.inputs))
+        import numpy as np
+
+        rows = selected(table, self._model.inputs)
+        return self._process.ask(rows) if rows.num_rows else np.empty(0, dtype=np.float64)
 
 
 def selected(table: pa.Table, inputs: tuple[Input, ...]) -> pa.Table:
@@ -283,7 +288,9 @@ class _Process:
         self._send(sink.getvalue(), until)
         answer = self._receive(until, max(_MAX_WORDS, 16 * batch.num_rows))
         if answer[:1] == b"E":
-            raise self._failure(self._decoded(answer[1:], _Failure), "cannot score these rows", WrongOutput)
+            told = self._decoded(answer[1:], _Failure)
+            hidden = _Failure(told.sort, _VALUES.sub("…", told.message))
+            raise self._failure(hidden, "cannot score these rows", WrongOutput)
         if answer[:1] != b"P" or len(answer) != 1 + 8 * batch.num_rows:
             raise WrongOutput(
                 f"the model answered {(len(answer) - 1) // 8:,} numbers for {batch.num_rows:,} rows",
