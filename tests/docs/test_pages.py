@@ -102,6 +102,19 @@ def test_every_limit_is_on_the_page_with_its_value() -> None:
     assert said == {field: shown(getattr(Limits(), field)) for field in Limits.__struct_fields__}
 
 
+def in_the_server(form: str) -> set[str]:
+    files = (ROOT / "src" / "falaj" / "server").glob("*.py")
+    return {name for file in files for name in re.findall(form, file.read_text("utf-8"))}
+
+
+def test_every_metric_and_every_event_of_the_log_is_on_the_page() -> None:
+    metrics, events = in_the_server(r'"(falaj_[a-z_]+)"'), in_the_server(r'\bsay\(\s*"([a-z_]+)"')
+    assert "falaj_ledger_pending" in metrics
+    assert "request" in events
+    assert [name for name in sorted(metrics) if f"`{name}" not in OPERATIONS] == []
+    assert [name for name in sorted(events) if f"`{name}`" not in OPERATIONS] == []
+
+
 def test_a_backup_as_the_page_takes_it_verifies(tmp_path: Path) -> None:
     place, restored = tmp_path / "flights", tmp_path / "restored"
     for folder in (place, restored):
