@@ -3,10 +3,11 @@
 from falaj.door.context import Context, SamePerson
 from falaj.door.deciding import Bindings, Caller, Deciding, Staging, resource_of
 from falaj.door.declared import Faces, NotDeclared, Operation, Operations, command, job, query, transfer
-from falaj.door.door import MAX_KEY, Door, KeyReused
+from falaj.door.door import MAX_KEY, AnswerNotKept, Door, KeyReused
 
 __all__ = [
     "MAX_KEY",
+    "AnswerNotKept",
     "Bindings",
     "Caller",
     "Context",

@@ -53,6 +53,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         roles: the least built-in roles that hold it (see `access.roles`).
         kind: the kind meant where an argument names none.
         judged: the conditions of bindings that it is judged by; others do not apply to it.
+        shown_once: its result holds a secret, which is kept nowhere: not under an idempotency key either.
         params: struct of its arguments.
         returns: type of its result.
     """
@@ -64,6 +65,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     roles: frozenset[str]
     kind: str
     judged: frozenset[str]
+    shown_once: bool
     function: Callable[..., Any]
     params: type[msgspec.Struct]
     returns: Any
@@ -143,6 +145,7 @@ def _declare(
     what: What | None,
     kind: str,
     judged: tuple[str, ...],
+    shown_once: bool = False,
 ) -> Callable[[F], F]:
     def mark(function: F) -> F:
         doc = inspect.getdoc(function) or ""
@@ -154,6 +157,7 @@ def _declare(
             roles=frozenset({role, *also}),
             kind=kind,
             judged=frozenset(judged),
+            shown_once=shown_once,
             function=function,
             params=_params_of(operation, function),
             returns=typing.get_type_hints(function).get("return", None),
@@ -193,9 +197,10 @@ def command(
     without: Mapping[str, str] | None = None,
     kind: str = "",
     judged: tuple[str, ...] = (),
+    shown_once: bool = False,
 ) -> Callable[[F], F]:
     """Declare a command: one transaction, effect and entry."""
-    return _declare("command", operation, on, role, also, cli, without, entry, kind, judged)
+    return _declare("command", operation, on, role, also, cli, without, entry, kind, judged, shown_once)
 
 
 def job(

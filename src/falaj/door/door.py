@@ -38,6 +38,12 @@ class KeyReused(Conflict):
     code, status = "idempotency_key_reused", 422
 
 
+class AnswerNotKept(Conflict):
+    """The answer that was given under this idempotency key held a secret, which is shown once and kept nowhere."""
+
+    code = "answer_not_kept"
+
+
 class Door(Deciding):
     """The door over one ground."""
 
@@ -103,12 +109,17 @@ class Door(Deciding):
         request = _request(context, params)
         with self.ground.units.begin(caller.actor, operation.name, context.owner) as unit:
             context.check_still_allowed(unit.tx)
-            if key and (earlier := self._earlier(unit.tx, caller, key, request)):
+            if key and (earlier := self._earlier(unit.tx, caller, key, request)) is not None:
+                if operation.shown_once:
+                    raise AnswerNotKept(
+                        f"{operation.name} was done under this idempotency key; its answer is kept nowhere",
+                        next_step="where it did not reach you, revoke what it made and use a new key",
+                    )
                 return convert(msgspec.json.decode(earlier), operation.returns)
             context._unit = unit
             result = operation.function(context, **_fields(params))
             if key:
-                answer = canonical(result)
+                answer = b"" if operation.shown_once else canonical(result)
                 self.ground.remember(unit.tx, caller.principal.id, key, operation.name, request, answer, unit.now)
         return result
 

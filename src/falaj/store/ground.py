@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from falaj.core.encoding import decode
+from falaj.core.encoding import decode, moment, parse_moment
 from falaj.core.records import Project
 from falaj.store.catalog import Catalog
 from falaj.store.content import Contents
@@ -22,6 +24,8 @@ from falaj.store.unit import Units
 
 SQL = queries("ground")
 LEDGER = queries("ledger")
+KEYS_KEPT = timedelta(days=1)
+FORGET_EVERY = 256
 
 
 class Ground:
@@ -60,6 +64,7 @@ class Ground:
         self.signer = signer
         self.scratch = scratch
         self.four_eyes = four_eyes
+        self._remembered = itertools.count()
         self.residency: Callable[[Transaction, str, str], None] = lambda _tx, _project, _what: None
         self.publisher: Publisher | None = None
         self.heads = Heads(log, database, signer, self._publish)
@@ -82,7 +87,9 @@ class Ground:
     def remember(
         self, tx: Transaction, principal: str, key: str, op: str, request: str, response: bytes, at: str
     ) -> None:
-        """Keep the answer to a request under its idempotency key, in the transaction of its effect."""
+        """Keep the answer to a request under its idempotency key for a day, in the transaction of its effect."""
+        if next(self._remembered) % FORGET_EVERY == 0:
+            tx.run(SQL["forget_old"], {"before": moment(parse_moment(at) - KEYS_KEPT)})
         tx.run(
             SQL["remember"],
             {"principal": principal, "key": key, "op": op, "request": request, "response": response, "at": at},

@@ -136,9 +136,7 @@ def who_can(ctx: Context, operation: str, resource: str) -> tuple[r.HolderView, 
     )
 
 
-@command(
-    "token.issue", on="store", entry=What.TOKEN_ISSUED, role="owner", cli="token issue",
-)  # fmt: skip
+@command("token.issue", on="store", entry=What.TOKEN_ISSUED, role="owner", cli="token issue", shown_once=True)
 def issue(
     ctx: Context,
     principal: str,

@@ -11,6 +11,9 @@ UPDATE idempotency SET response = :response WHERE principal = :principal AND key
 -- name: forget         free an idempotency key
 DELETE FROM idempotency WHERE principal = :principal AND key = :key;
 
+-- name: forget_old     free the idempotency keys that came before a time
+DELETE FROM idempotency WHERE at < :before;
+
 -- name: meta           a fact about the store
 SELECT value FROM meta WHERE key = :key;
 
