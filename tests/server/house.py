@@ -7,12 +7,23 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from falaj.access.rows import BINDING, PRINCIPAL, TOKEN
 from falaj.client import RemoteSession, claim
+from falaj.core.digests import sha256
+from falaj.core.encoding import canonical
 from falaj.platform import Platform
 from falaj.server.settings import Limits, Rate, Settings
+from falaj.store import rows as stored
+from falaj.store.keys.sql import KEY
+from falaj.store.metadata.tables import Table
 from tests.server.running import Running
 
 PROJECT = "flights"
+GOVERNED = [PRINCIPAL, BINDING, TOKEN, KEY] + [
+    table
+    for table in vars(stored).values()
+    if isinstance(table, Table) and table.governed and table not in (stored.RUN, stored.RUN_LINK)
+]
 OPEN = Rate(1e6, 1e6)  # the limits are tested elsewhere; here they would only slow the tests down
 TOML = """\
 project = "flights"
@@ -67,6 +78,16 @@ class House(Running):
     def entries(self, what: str = "", scope: str = "store", limit: int = 200) -> list[dict[str, Any]]:
         """Entries of the ledger, newest first."""
         return list(self.olga.call("ledger.log", {"scope": scope, "what": what, "limit": limit})["items"])
+
+    def refused(self, by: str) -> int:
+        """How many entries of refusals this person has."""
+        return sum(entry["by"] == by for entry in self.entries("request.refused"))
+
+    def fingerprint(self) -> str:
+        """Of every governed row but those of runs: a job that is refused leaves a run that says so."""
+        with self.platform.ground.database.read() as tx:
+            rows = {table.name: sorted(map(canonical, table.scan(tx))) for table in GOVERNED}
+        return sha256(canonical(rows))
 
     def check_clean(self) -> None:
         """Everything is stored as it was committed, and each state has its entry."""

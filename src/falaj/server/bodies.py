@@ -15,7 +15,7 @@ Receive = Callable[[], Awaitable[Any]]
 CHUNK = 1 << 20
 
 
-class Gone(ConnectionError):
+class Gone(Exception):
     """The client went away in the middle of its body. Nobody is left to be answered."""
 
 

@@ -23,7 +23,7 @@ HIDDEN = "[redacted]"
 _SECRET = re.compile(
     r"(?i:\b(?:bearer|basic)\s+)[^\s\"\\,]+"  # credentials of a header
     r"|\bfalaj_[A-Za-z0-9_.\-]{6,}"  # tokens of Falaj
-    r"|\beyJ[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-.]+"  # signed tokens of others
+    r"|(?<![A-Za-z0-9_\-])eyJ[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-.]+"  # signed tokens of others
     r"|(?<=://)[^\s/\"@]+@"  # user and password in an address
     r"|-----BEGIN [A-Z ]+-----.*?(?:-----END [A-Z ]+-----|$)"  # keys
     r"|(?<![A-Za-z0-9_\-:])[A-Za-z0-9_\-]{36,}"  # long random words; digests keep their `sha256:`
