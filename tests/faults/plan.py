@@ -61,6 +61,17 @@ def prepare(place: Path, seed: int) -> Path:
     return folder
 
 
+def read(session: Session) -> dict[str, Any]:
+    """What a store shows to who only looks."""
+    return {
+        "refs": [ref["name"] for ref in session.call("asset.show", {"thing": f"dataset/{DATASET}"})["refs"]],
+        "moves": [move["version"] for move in session.call("asset.log", {"thing": PRODUCTION})["moves"]],
+        "upstream": len(session.call("asset.lineage", {"thing": f"dataset/{DATASET}:2"})["nodes"]),
+        "files": [file["path"] for file in session.call("data.files", {"thing": f"dataset/{DATASET}"})["files"]],
+        "sound": session.call("ledger.verify")["ok"],
+    }
+
+
 def do(session: Session, place: Path, what: str, *words: str) -> Any:
     """Do one command; returns its result as plain values. Raises: FalajError."""
     match what, words:
@@ -77,6 +88,8 @@ def do(session: Session, place: Path, what: str, *words: str) -> Any:
             return session.call("version.retire", {"thing": f"dataset/{DATASET}:{number}"}, idempotency_key=key)
         case "gc", []:
             return session.call("store.gc")
+        case "read", []:
+            return read(session)
     raise ValueError(f"no such command: {what} {words}")
 
 

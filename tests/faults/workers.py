@@ -15,6 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from tests.faults.nursery import Errand
 from tests.faults.plan import Command
 
 ROOT = Path(__file__).parents[2]
@@ -84,6 +87,7 @@ class Nursery:
         trace: bool = False,
         opening: bool = False,
         limit_kib: int = 0,
+        user: str = "",
         at: Callable[[int, list[Any]], None] = lambda _pid, _said: None,
     ) -> Outcome:
         """Let a worker do the commands.
@@ -91,14 +95,15 @@ class Nursery:
         Args:
             inject: what strace does to its calls; `opening`: from before it opens the store.
             limit_kib: no file of it grows past that, 0 for none.
+            user: whom it becomes before it opens the store.
             trace: only record its calls; see `calls`.
             at: told of each line that the worker says, with its pid.
         """
         traced = bool(inject or trace)
         stop = ("before" if opening else "opened") if traced else ""
+        errand = Errand(str(place), [list(c) for c in commands], database, stop, limit_kib * 1024, user)
         assert self._process.stdin is not None
-        line = [str(place), database, stop, limit_kib * 1024, [list(c) for c in commands]]
-        self._process.stdin.write(json.dumps(line) + "\n")
+        self._process.stdin.write(msgspec.json.encode(errand).decode() + "\n")
         self._process.stdin.flush()
         word, pid = self._said()
         assert word == "pid"

@@ -18,7 +18,7 @@ from falaj.core.names import name
 from falaj.core.records import Fact
 from falaj.platform.layout import MAIN, Layout, Settings
 from falaj.store.content import Contents
-from falaj.store.errors import Exists
+from falaj.store.errors import Exists, StoreAway
 from falaj.store.ground import Ground
 from falaj.store.keys import KeyFile, KeyStore, MemoryKeyRows
 from falaj.store.keys.errors import KeyExists, KeyMissing
@@ -140,12 +140,13 @@ def open_store(
     asked: str = "",
     read_only: bool = False,
 ) -> Opened:
-    """Open a store that was made.
+    """Open a store that was made; for reading only where its folder cannot be written to.
 
     Raises: NoStore, ServedStore, FalajError of keys and database.
     """
-    if not layout.key.exists():
+    if not _is_there(layout.key):
         raise NoStore(f"{layout.store}: no store there", next_step=f"falaj -C {layout.place} init")
+    read_only = read_only or not os.access(layout.store, os.W_OK)
     custodian = KeyFile.open(layout.key, passphrase=passphrase())
     if not read_only:
         layout.make()  # a restored backup has no folders for what is underway
@@ -156,6 +157,15 @@ def open_store(
     except BaseException:
         database.close()
         raise
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:  # a folder on the way is closed to this user
+        raise StoreAway(
+            f"{path.parent}: {error.strerror}", next_step="a store is its owner's alone; others work through a server"
+        ) from error
 
 
 def _assemble(

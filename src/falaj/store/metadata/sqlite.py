@@ -110,9 +110,8 @@ class SqliteDatabase:
         held = self._connections.mine
         if held is not None:
             return held
-        mode = "ro" if self.read_only else "rw"
         connection = sqlite3.connect(
-            f"{self.path.absolute().as_uri()}?mode={mode}",
+            f"{self.path.absolute().as_uri()}?{self._mode()}",
             uri=True,
             isolation_level=None,
             check_same_thread=False,
@@ -125,6 +124,15 @@ class SqliteDatabase:
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA temp_store=MEMORY")
         return self._connections.keep(connection)
+
+    def _mode(self) -> str:
+        """How to open the file. Where nobody can write beside it, a database without a log is read as it is."""
+        if not self.read_only:
+            return "mode=rw"
+        log = self.path.with_name(f"{self.path.name}-wal")
+        if os.access(self.path.parent, os.W_OK) or (log.exists() and log.stat().st_size):
+            return "mode=ro"
+        return "mode=ro&immutable=1"
 
 
 def _is_open(connection: sqlite3.Connection) -> bool:
@@ -151,7 +159,7 @@ def _as_ours(error: sqlite3.Error, path: Path) -> FalajError:
         return StoreBusy(text, next_step="another process is writing; try again")
     if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(path)):
         return StoreFull(text, next_step="free space on the disk; nothing was committed")
-    if code == sqlite3.SQLITE_READONLY:
+    if code == sqlite3.SQLITE_READONLY or (code == sqlite3.SQLITE_CANTOPEN and not os.access(path.parent, os.W_OK)):
         return StoreReadOnly(text, next_step="make the folder writable, or use commands that only read")
     if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
         return StoreDamaged(text, next_step="falaj verify; restore from a backup and a kept checkpoint")
