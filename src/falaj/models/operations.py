@@ -189,9 +189,8 @@ def _store(ctx: Context, thing: Thing, staged: Mapping[str, Path], payload: Mode
 
 
 def _wait_for_others(ctx: Context, unit: Unit) -> None:
-    """One registration at a time in a project: the first makes its keys, and the number signed is the one given."""
+    """One registration at a time in a project: the first makes its keys, and a number signed is a number given."""
     PROJECT.get(unit.tx, ctx.project.id, lock=True)
-    """One registration at a time in a project: the first makes keys and asset; a number signed is a number given."""
 
 
 def _ensure_signing_key(ctx: Context, unit: Unit) -> None:
