@@ -409,7 +409,10 @@ def _listed(paths: Paths) -> list[str | os.PathLike[str]]:
 
 
 def _of_kind(kind: str, thing: str) -> str:
-    return thing if "/" in thing else f"{kind}/{thing}"
+    """An address with its kind. Raises: InvalidName."""
+    from falaj.core.names import Thing
+
+    return str(Thing.parse(thing, kind=kind))
 
 
 def _shown(view: Mapping[str, Any]) -> Mapping[str, Any]:

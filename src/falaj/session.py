@@ -5,6 +5,7 @@ Beside the port stand the two ways of bytes that every face needs: files in by `
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -43,6 +44,25 @@ class Session(Protocol):
     def close(self) -> None:
         """End the session."""
         ...
+
+
+def encoded(args: Any) -> bytes:
+    """Arguments as JSON: what may go through either kind of session. Paths become text, any mapping an object.
+
+    Raises: Invalid for what is no plain value: other types, NaN, halves of characters, endless nesting.
+    """
+    try:
+        return json.dumps(args, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Invalid(f"arguments: {error}", next_step="give plain values") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not a plain value")
 
 
 class FileThere(Conflict):

@@ -5,7 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
+import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,10 +61,32 @@ class Folder:
         }
 
 
+class Server:
+    """`falaj server` on a project folder, as a process, until it is told to stop. It writes to `log`."""
+
+    def __init__(self, folder: Folder, database: str = "") -> None:
+        self.log = folder.path.with_name(f"{folder.path.name}-server.log")
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "falaj.cli.main", "-C", str(folder.path), "server", "--port", "0"],
+                stderr=log,
+                stdout=subprocess.DEVNULL,
+                env={**os.environ, "FALAJ_DATABASE": database},
+            )
+        while "--claim" not in (said := self.log.read_text()):
+            assert self.process.poll() is None, said
+            time.sleep(0.01)
+        self.url = re.search(r"serving (http://\S+)", said)[1]
+        self.one_time = re.search(r"^  (falaj_\S+)$", said, re.MULTILINE)[1]
+
+    def stop(self, sig: int = signal.SIGTERM) -> int:
+        """End it; returns its exit code."""
+        self.process.send_signal(sig)
+        return self.process.wait(60)
+
+
 def falaj(*words: object, stdin: str = "") -> Told:
     """Run one command line here."""
-    import sys
-
     out, err = io.StringIO(), io.StringIO()
     before, sys.stdin = sys.stdin, io.StringIO(stdin)
     try:

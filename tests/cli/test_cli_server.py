@@ -2,44 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cli.playing import Folder, Told, example, falaj
+from tests.cli.playing import Folder, Server, Told, example, falaj
 
 SMALL = "id,city\n1,Al Ain\n2,Dubai\n"
-
-
-class Server:
-    """`falaj server` on a project folder, as a process, until it is told to stop."""
-
-    def __init__(self, folder: Folder, database: str) -> None:
-        env = {**os.environ, "FALAJ_DATABASE": database}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "falaj.cli.main", "-C", str(folder.path), "server", "--port", "0"],
-            stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=env,
-        )  # fmt: skip
-        self.said: list[str] = []
-        while not any("--claim" in line for line in self.said):
-            line = self.process.stderr.readline()
-            assert line, self.said
-            self.said.append(line)
-        text = "".join(self.said)
-        self.url = re.search(r"serving (http://\S+)", text)[1]
-        self.one_time = re.search(r"^  (falaj_\S+)$", text, re.MULTILINE)[1]
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        _, err = self.process.communicate(timeout=60)
-        self.said.append(err)
-        return self.process.returncode
 
 
 class Person:
@@ -213,7 +185,5 @@ def test_a_server_that_went_away_is_told(served, people):
 
 def test_a_server_stops_on_ctrl_c_without_a_trace(served):
     _, server = served
-    server.process.send_signal(signal.SIGINT)
-    _, err = server.process.communicate(timeout=60)
-    assert server.process.returncode == 0
-    assert "Traceback" not in err
+    assert server.stop(signal.SIGINT) == 0
+    assert "Traceback" not in server.log.read_text()

@@ -15,6 +15,7 @@ from falaj.core.errors import Invalid, NotFound, Unavailable
 from falaj.core.ids import new_id
 from falaj.core.names import name
 from falaj.credentials import token_text
+from falaj.session import encoded
 
 WAIT_S = 30
 MAX_KEY = 128
@@ -43,7 +44,7 @@ def claim(url: str, one_time_token: str, person: str, *, ca: Path | None = None)
     """
     wire = Wire(url, ca=ca)
     try:
-        body = _encoded({"token": token_text(one_time_token), "name": person})
+        body = encoded({"token": token_text(one_time_token), "name": person})
         # Not repeated: it holds once, and an answer that broke off would only be followed by a refusal.
         return str(wire.json("POST", "/v1/claim", body, JSON, repeat=False)[1]["token"])
     finally:
@@ -88,7 +89,7 @@ class RemoteSession:
         headers = {**JSON, "Idempotency-Key": _plain_key(idempotency_key) or new_id()}
         if sort == "job" and progress is None:
             headers["Prefer"] = f"wait={WAIT_S}"
-        status, answer = self._wire.json("POST", path, _encoded(args), headers)
+        status, answer = self._wire.json("POST", path, encoded(args), headers)
         return self._result(str(answer["run"]), progress) if status == 202 else answer
 
     def stage(self, path: Path) -> dict[str, Any]:
@@ -177,23 +178,8 @@ def _plain_key(key: str) -> str:
 
 
 def _query(args: Mapping[str, Any]) -> str:
-    pairs = [(k, v if isinstance(v, str) else _encoded(v).decode()) for k, v in args.items() if v is not None]
+    pairs = [(k, v if isinstance(v, str) else encoded(v).decode()) for k, v in args.items() if v is not None]
     try:
         return "?" + urlencode(pairs) if pairs else ""
     except UnicodeEncodeError as error:  # half a character, as in a file's name that is no text
         raise Invalid(f"arguments: {error}", next_step="give text") from error
-
-
-def _encoded(value: Any) -> bytes:
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise Invalid(f"arguments: {error}", next_step="give plain values") from error
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} is not a plain value")

@@ -10,7 +10,7 @@ import msgspec
 
 from falaj.door import Caller, Door
 from falaj.platform.staging import StagedFiles
-from falaj.session import Progress
+from falaj.session import Progress, encoded
 
 
 class EmbeddedSession:
@@ -34,7 +34,7 @@ class EmbeddedSession:
         """Do one operation; a job is waited for. Returns plain values (dict, list). Raises: FalajError."""
         result = self._door.call(
             operation,
-            args,
+            msgspec.json.decode(encoded(args)),
             caller=self._caller,
             project=self.project,
             idempotency_key=idempotency_key,
