@@ -15,7 +15,7 @@ import pytest
 from falaj.core.encoding import moment
 from falaj.core.errors import Conflict, TooLarge
 from falaj.store.content import Contents
-from falaj.store.content.rows import SqlIndex
+from falaj.store.content.rows import SqlIndex, drop_pack
 from falaj.store.objects import CheckoutRefused
 from falaj.store.objects.errors import ContentUnknown, FileMissing, LocationAway, UploadClosed
 from falaj.store.objects.tree import reached
@@ -138,6 +138,15 @@ def test_what_was_stored_is_recorded_once(store: SmallStore) -> None:
     store.record("flights", stored)
     with pytest.raises(UploadClosed):
         store.record("flights", stored)
+
+
+def test_what_counts_on_a_pack_that_is_gone_is_not_recorded(lite: SmallStore) -> None:
+    lite.add("flights", FILES)
+    stored = lite.stored("flights", {**FILES, "new": b"new"})
+    with lite.database.write() as tx:
+        drop_pack(tx, next(iter(stored.reused)))
+    with pytest.raises(UploadClosed):
+        lite.record("flights", stored)
 
 
 def test_what_was_discarded_cannot_be_recorded(lite: SmallStore) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from falaj.core.errors import Invalid
 from falaj.store.objects import Chunking, FileEntry, MemoryLocation, differences
 from falaj.store.objects.errors import ChunkMissing, ContentUnknown, FileMissing, TreeDamaged, UploadClosed
-from falaj.store.objects.nodes import FORMAT, Root, store_root
+from falaj.store.objects.nodes import FORMAT, Root, chunks_between, store_chunks, store_root
 from falaj.store.objects.pack import NODE, TARGET_SIZE, name_of
 from falaj.store.objects.tree import reached
 
@@ -368,6 +368,21 @@ def test_a_file_that_does_not_have_its_size_is_refused() -> None:
             if size:
                 with pytest.raises(TreeDamaged):
                     b"".join(tree.stream(wrong))
+
+
+@pytest.mark.parametrize("change", [1, -1])
+def test_a_chunk_that_does_not_have_the_length_that_its_list_says_is_refused(change: int) -> None:
+    memory = Memory()
+    whole = memory.tree(memory.store({"a": random.Random(1).randbytes(20_000)}, FINE).root)
+    file = whole.find("a")
+    ref = bytes.fromhex(file.digest[4:])
+    spans = [span for _, span in chunks_between(ref, file.levels, 0, file.size, whole.reader.node)]
+    spans[1] = spans[1]._replace(length=spans[1].length + change)
+    stored: list[bytes] = []
+    store_chunks(spans, lambda data: stored.append(data) or b"")
+    wrong = FileEntry(path="a", size=file.size + change, digest=forged(memory, stored[0]), levels=1)
+    with pytest.raises(TreeDamaged):
+        b"".join(memory.tree("b3k:" + bytes(32).hex()).stream(wrong))
 
 
 def test_a_path_that_is_none_is_missing() -> None:

@@ -169,8 +169,6 @@ def differences(before: Tree, after: Tree) -> Iterator[Change]:
     waiting = [("", before.head().directory, after.head().directory)]
     while waiting:
         prefix, left, right = waiting.pop()
-        if left == right:
-            continue
         old, new = nodes.differing_entries(left, right, before.reader.node)
         for name in sorted(old.keys() | new.keys()):
             path, was, now = _joined(prefix, name), old.get(name), new.get(name)

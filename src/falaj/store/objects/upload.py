@@ -198,22 +198,19 @@ class Upload:
 
     def _spans(self, source: BinaryIO, tally: _Tally) -> Iterator[Span]:
         """Cut the stream through the window; the chunks of several small files wait in it together."""
-        start, ended = self._filled, False
-        try:
-            while not ended:
-                if _WINDOW - self._filled < self._cutter.chunking.largest:
-                    start = self._turn(start)
-                ended = self._fill(source, tally)
-                data = self._window[start : self._filled]
-                cut = 0
-                for offset, length in self._cutter.cut(data, last=ended):
-                    name = name_of(self._keys, CHUNK, data[offset : offset + length])
-                    self._waiting.append(_Waiting(name, start + offset, length))
-                    cut = offset + length
-                    yield Span(name, length)
-                start += cut
-        finally:
-            self._filled = start  # what a failing source left uncut is no chunk of the next file
+        start, ended = self._filled, False  # what a source that failed left behind is not cut
+        while not ended:
+            if _WINDOW - self._filled < self._cutter.chunking.largest:
+                start = self._turn(start)
+            ended = self._fill(source, tally)
+            data = self._window[start : self._filled]
+            cut = 0
+            for offset, length in self._cutter.cut(data, last=ended):
+                name = name_of(self._keys, CHUNK, data[offset : offset + length])
+                self._waiting.append(_Waiting(name, start + offset, length))
+                cut = offset + length
+                yield Span(name, length)
+            start += cut
 
     def _fill(self, source: BinaryIO, tally: _Tally) -> bool:
         """Read until the window is full; whether the stream has ended."""
