@@ -36,7 +36,7 @@ CASES = [
     ("asset list --limit 0", 2, "invalid"),
     ("asset list --limit 100000", 2, "invalid"),
     ("asset list --limit 1e3", 2, "usage"),
-    (["run", "show", "x' OR 1=1 --"], 3, "not_found"),
+    (["run", "show", "x' OR 1=1 --"], 2, "invalid_name"),
     (f"run show {ID}", 3, "not_found"),
     (f"proposal show {ID}", 3, "not_found"),
     (f"approve {ID}", 3, "not_found"),
