@@ -27,6 +27,13 @@ if TYPE_CHECKING:
     from falaj.features.definitions import count as count
     from falaj.features.definitions import mean as mean
     from falaj.features.definitions import sum_of as sum_of
+    from falaj.pipelines.definitions import Metrics as Metrics
+    from falaj.pipelines.definitions import Table as Table
+    from falaj.pipelines.definitions import best as best
+    from falaj.pipelines.definitions import dataset as dataset
+    from falaj.pipelines.definitions import pipeline as pipeline
+    from falaj.pipelines.definitions import register as register
+    from falaj.pipelines.definitions import step as step
 
 __version__ = "0.1.0"
 __all__ = [
@@ -36,14 +43,21 @@ __all__ = [
     "FalajError",
     "FeatureService",
     "FeatureView",
+    "Metrics",
     "Model",
     "ModelVersion",
     "Project",
     "Run",
+    "Table",
+    "best",
     "connect",
     "count",
+    "dataset",
     "mean",
     "open",
+    "pipeline",
+    "register",
+    "step",
     "sum_of",
 ]
 
@@ -52,6 +66,9 @@ _HOME = {
     "FalajError": "falaj.core.errors",
     **dict.fromkeys(
         ("Dataset", "Entity", "FeatureService", "FeatureView", "count", "mean", "sum_of"), "falaj.features.definitions"
+    ),
+    **dict.fromkeys(
+        ("Metrics", "Table", "best", "dataset", "pipeline", "register", "step"), "falaj.pipelines.definitions"
     ),
 }
 

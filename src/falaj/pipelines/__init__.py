@@ -1,0 +1,1 @@
+"""Room: pipelines of steps, and what their runs came to."""

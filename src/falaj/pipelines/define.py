@@ -1,0 +1,145 @@
+"""Reading a project's `pipeline.py`: imported in a process of its own, which prints the graphs that it defines.
+
+    python -m falaj.pipelines.define pipeline.py
+
+As `falaj.features.define`: nothing of the person's code runs in the process of a store or server.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+
+from falaj.core.encoding import decode
+from falaj.core.errors import FalajError
+from falaj.features.definitions import FeatureView
+from falaj.features.records import View
+from falaj.pipelines import definitions
+from falaj.pipelines.errors import PipelineInvalid
+from falaj.pipelines.records import MAX_FILES, MAX_SOURCE_BYTES, Graph
+from falaj.pipelines.rules import check_graph
+
+TIMEOUT_S = 60
+MARK = "falaj-pipelines "
+ENTRY = "pipeline.py"
+_PASSED_OVER = frozenset({"tests", "test", "node_modules", "site-packages", "__pycache__", "build", "dist"})
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """What the process answers: the graphs, or what is wrong and what to do about it."""
+
+    graphs: tuple[Graph, ...] = ()
+    wrong: str = ""
+    next_step: str = ""
+
+
+def defined_in(file: Path) -> tuple[Graph, ...]:
+    """The pipelines that a file's top level names, read in another process.
+
+    Raises: PipelineInvalid where the file fails, takes longer than a minute, or wires what does not fit.
+    """
+    command = [sys.executable, "-m", "falaj.pipelines.define", str(file)]
+    try:
+        done = subprocess.run(  # noqa: S603  this interpreter on the person's own file
+            command,
+            cwd=file.parent,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=TIMEOUT_S,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        )
+    except subprocess.TimeoutExpired:
+        raise PipelineInvalid(
+            f"{file.name}: not read within {TIMEOUT_S} s", next_step="define, and do no work"
+        ) from None
+    said = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
+    if done.returncode != 0 or not said:
+        last = done.stderr.strip().splitlines()[-1:] or ["it ended without a word"]
+        raise PipelineInvalid(f"{file.name}: {last[0][:300]}", next_step=f"python {file.name} shows where")
+    told = decode(said[-1].removeprefix(MARK), Told, file.name)
+    if told.wrong:
+        raise PipelineInvalid(f"{file.name}: {told.wrong}", next_step=told.next_step)
+    return tuple(check_graph(graph) for graph in told.graphs)
+
+
+def source_files(place: Path) -> list[Path]:
+    """The Python files of a project, sorted; hidden folders, environments and tests are passed over.
+
+    Raises: PipelineInvalid for more than 1,000 files or 16 MiB: a project is smaller than that.
+    """
+    found, size = [], 0
+    for folder, folders, names in os.walk(place):
+        folders[:] = sorted(
+            one
+            for one in folders
+            if not one.startswith(".") and one not in _PASSED_OVER and not Path(folder, one, "pyvenv.cfg").exists()
+        )
+        for one in sorted(names):
+            file = Path(folder, one)
+            if one.endswith(".py") and not one.startswith(".") and file.is_file() and not file.is_symlink():
+                found.append(file)
+                size += file.stat().st_size
+        if len(found) > MAX_FILES or size > MAX_SOURCE_BYTES:
+            raise PipelineInvalid(
+                f"{place.name}: over {MAX_FILES:,} Python files or {MAX_SOURCE_BYTES >> 20} MiB of them",
+                next_step="keep the project in a folder of its own",
+            )
+    return found
+
+
+def main(file: str) -> None:
+    """Import the file and print the graphs of what it defines."""
+    path = Path(file).resolve()
+    definitions.PROJECT = str(path.parent) + os.sep
+    sys.path.insert(0, str(path.parent))
+    spec = importlib.util.spec_from_file_location("pipeline", path)
+    if spec is None or spec.loader is None:
+        raise SystemExit(f"{path.name}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["pipeline"] = module
+    try:
+        spec.loader.exec_module(module)
+        told = Told(graphs=_graphs(vars(module)))
+    except FalajError as error:
+        told = Told(wrong=error.message, next_step=error.next_step)
+    sys.stdout.write("\n" + MARK + msgspec.json.encode(told).decode() + "\n")
+
+
+def _graphs(names: dict[str, object]) -> tuple[Graph, ...]:
+    values = {id(one): one for one in names.values() if isinstance(one, definitions.PipelineFunction)}
+    graphs = [one.graph() for one in values.values()]
+    twice = [one.pipeline for one in graphs if [other.pipeline for other in graphs].count(one.pipeline) > 1]
+    if twice:
+        raise PipelineInvalid(f"{twice[0]}: defined twice", next_step="give each pipeline a name of its own")
+    known = _views()
+    return tuple(_with_views(one, known) for one in graphs)
+
+
+def _with_views(graph: Graph, known: dict[str, View]) -> Graph:
+    """The graph with the views that its services take from. Raises: PipelineInvalid where one is not defined."""
+    wanted = dict.fromkeys(name for service in graph.services for name in service.views)
+    missing = [name for name in wanted if name not in known]
+    if missing:
+        raise PipelineInvalid(f"{graph.pipeline}: no feature view {missing[0]}", next_step="define it in the project")
+    return msgspec.structs.replace(graph, views=tuple(known[name] for name in wanted))
+
+
+def _views() -> dict[str, View]:
+    """The feature views that the project's modules name."""
+    place, out = definitions.PROJECT or "", {}
+    for module in list(sys.modules.values()):
+        if str(getattr(module, "__file__", None) or "").startswith(place):
+            views = [one for one in vars(module).values() if isinstance(one, FeatureView)]
+            out.update({one.record.view: one.record for one in views})
+    return out
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
