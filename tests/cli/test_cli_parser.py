@@ -86,7 +86,10 @@ def test_the_nearest_command_is_offered():
     assert caught.value.next_step == "falaj promote --help"
 
 
-@pytest.mark.parametrize("line", ["", "--help", "-h", "data", "data --help", "promote --help"])
+@pytest.mark.parametrize(
+    "line",
+    ["", "--help", "-h", "help", "data", "data --help", "help data", "promote --help", "help promote", "promote -h"],
+)
 def test_help_is_an_answer(line):
     with pytest.raises(Help) as caught:
         parse(line.split())

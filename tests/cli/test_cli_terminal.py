@@ -89,11 +89,11 @@ def test_progress_off_a_terminal_is_now_and_then_a_line(total, monkeypatch):
     err = io.StringIO()
     monkeypatch.setattr(sys, "stderr", err)
     with Reporter(shown=True, colour=False, first_s=0) as tell:
-        for done in range(5):
+        for done in range(3, 6):
             tell(EVIL, done, total)
     assert err.getvalue().count("\n") == 1
     assert is_plain(err.getvalue())
-    assert err.getvalue().endswith("  0 of 7\n" if total else "  0\n")
+    assert err.getvalue().endswith("  3 of 7\n" if total else "  3\n")
 
 
 def test_progress_is_silent_where_it_was_not_asked_for_or_is_over_at_once(monkeypatch):

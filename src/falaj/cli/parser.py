@@ -34,6 +34,8 @@ def parse(argv: Sequence[str]) -> Given:
 
     Raises: UsageError, with the nearest command as next step; Help where help was asked for.
     """
+    if argv and argv[0] == "help":
+        argv = [*argv[1:], "--help"]
     start = _first_word(argv)
     lead, words = list(argv[:start]), list(argv[start:])
     if not words:

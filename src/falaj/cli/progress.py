@@ -43,8 +43,8 @@ class Reporter:
             return
         if self._bar is None and not self._started():
             self._next = time.monotonic() + AGAIN_S
-            share = f"{number(done)} of {number(total)}" if total else number(done)
-            print(f"  {safe(what)}  {share}", file=sys.stderr, flush=True)
+            share = f"  {number(done)}" + (f" of {number(total)}" if total else "") if done else ""
+            print(f"  {safe(what)}{share}", file=sys.stderr, flush=True)
             return
         if what not in self._tasks:
             self._tasks[what] = self._bar.add_task(safe(what), total=total or None)

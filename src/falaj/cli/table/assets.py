@@ -49,7 +49,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "login",
         "",
-        "Keep the token for a server; it is read from the terminal or standard input, never from the command line.",
+        "Keep the token for a server; it is read from the terminal or standard input.",
         (
             Arg("server", "address of the server"),
             option("claim", "come in as the first owner, by the server's one-time token", metavar="NAME"),
