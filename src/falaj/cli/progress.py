@@ -41,27 +41,26 @@ class Reporter:
         """Tell how far the work is. `total` 0: not known."""
         if not self._shown or (self._bar is None and time.monotonic() < self._next):
             return
+        share = number(done) + (f" of {number(total)}" if total else "") if done else ""
         if self._bar is None and not self._started():
             self._next = time.monotonic() + AGAIN_S
-            share = f"  {number(done)}" + (f" of {number(total)}" if total else "") if done else ""
-            print(f"  {safe(what)}{share}", file=sys.stderr, flush=True)
+            print(f"  {safe(what)}  {share}".rstrip(), file=sys.stderr, flush=True)
             return
         if what not in self._tasks:
-            self._tasks[what] = self._bar.add_task(safe(what), total=total or None)
-        self._bar.update(self._tasks[what], completed=done, total=total or None)
+            self._tasks[what] = self._bar.add_task(safe(what), total=total or None, share=share)
+        self._bar.update(self._tasks[what], completed=done, total=total or None, share=share)
 
     def _started(self) -> bool:
         if not sys.stderr.isatty():
             return False
         try:
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
         except ImportError:
             return False
         console = Console(stderr=True, no_color=not self._colour, markup=False, highlight=False)
-        told = TextColumn("  {task.description}", markup=False)
-        self._bar = Progress(
-            told, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console, transient=True
-        )
+        words = [TextColumn(f"{{task.{part}}}", markup=False) for part in ("description", "fields[share]")]
+        columns = (TextColumn(" "), words[0], BarColumn(), words[1], TimeElapsedColumn())
+        self._bar = Progress(*columns, console=console, transient=True)
         self._bar.start()
         return True
