@@ -103,7 +103,7 @@ def main() -> None:
             try:
                 work(errand)
                 code = 0
-            except BaseException:  # this process ends here, and says why
+            except BaseException:  # noqa: BLE001  this process ends here, and says why
                 traceback.print_exc()
             finally:
                 os._exit(code)

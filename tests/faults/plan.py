@@ -75,10 +75,12 @@ def read(session: Session) -> dict[str, Any]:
 def do(session: Session, place: Path, what: str, *words: str) -> Any:
     """Do one command; returns its result as plain values. Raises: FalajError."""
     match what, words:
-        case "add", [seed]:
+        case "add", [seed, *other]:
             found = [session.stage(path) for path in sorted(prepare(place, int(seed)).iterdir())]
             staged = [{"name": file["name"], "staged": file["staged"]} for file in found]
-            return session.call("data.add", {"dataset": DATASET, "files": staged, "mode": "replace"})
+            return session.call(
+                "data.add", {"dataset": other[0] if other else DATASET, "files": staged, "mode": "replace"}
+            )
         case "promote", [number]:
             return session.call("ref.promote", {"thing": PRODUCTION, "version": int(number)})
         case "rollback", [number, key]:

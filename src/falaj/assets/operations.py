@@ -18,6 +18,7 @@ from falaj.store.catalog import missing
 from falaj.store.rows import APPROVAL, ASSET, PROPOSAL, RUN
 
 MAX_FILES = 500
+FIRST = 2**62  # greater than any leaf number
 
 
 @command("project.create", on="store", entry=What.PROJECT_CREATED, role="owner", cli="project new")
@@ -83,8 +84,10 @@ def log(ctx: Context, thing: str, limit: int = 50) -> r.LogView:
             entry=leaf_of(tx, m.entry),
             reason=str(ctx.ground.detail(tx, m.entry).get("reason", "")),
         )
-        for m in sorted(moves, key=lambda m: m.at, reverse=True)[:limit]
+        for m in moves
     ]
+    # By the ledger: clocks go back. What has no number yet is newest; its ref's own order stays.
+    views = sorted(views, key=lambda view: -FIRST if view.entry is None else -view.entry)[:limit]
     versions = [] if parsed.ref else catalog.versions(tx, asset, limit=limit)
     return r.LogView(
         kind=asset.kind,

@@ -78,11 +78,15 @@ def add(
         raise Invalid(f"{thing}: what was rejected is put there by Falaj alone", next_step="use another ref")
     ctx.check_residency(f"{thing}: storing")
     staged = {tree_path(f.name): ctx.staged(f.staged) for f in files}
+    if len(staged) != len(files):
+        raise Invalid(f"{thing}: two of the {len(files)} files have one name", next_step="give each a name of its own")
     base, previous = _base(ctx, thing, mode)
     kept = [] if base is None else [f for f in ctx.ground.contents.files(base) if f.path not in staged]
     form = _format([*staged, *(f.path for f in kept)])
-    judged = _judge(ctx, thing, staged, base, [f.path for f in kept], form)
-    stored = _store(ctx, thing, staged, base, [f.path for f in kept])
+    with ctx.watching_staged():
+        added = sum(path.stat().st_size for path in staged.values())
+        judged = _judge(ctx, thing, staged, base, [f.path for f in kept], form)
+        stored = _store(ctx, thing, staged, base, [f.path for f in kept])
     with ctx.ground.contents.concluding(stored):
         passed = judged is None or judged.report.passed
         payload = DatasetVersion(
@@ -95,9 +99,7 @@ def add(
             report=judged.report.summary() if judged else None,
             source=name(source, "source") if source else next(iter(staged)).rpartition("/")[2],
         )
-        return _conclude(
-            ctx, thing, payload, stored, judged, passed, base, previous, sum(p.stat().st_size for p in staged.values())
-        )
+        return _conclude(ctx, thing, payload, stored, judged, passed, base, previous, added)
 
 
 def _base(ctx: Context, thing: Thing, mode: str) -> tuple[Version | None, int | None]:

@@ -127,6 +127,22 @@ class Context:
         for word in dict.fromkeys(self.used_staged):
             self.door.staging.path(word, self.caller)
 
+    @contextmanager
+    def watching_staged(self) -> Iterator[None]:
+        """For the part of a job that reads staged files.
+
+        Raises: as `staged`, where something failed and a file changed: then that is the cause; Invalid where one cannot
+            be read.
+        """
+        try:
+            yield
+        except (FalajError, OSError) as error:
+            self.check_staged()
+            if isinstance(error, OSError):
+                what = Path(str(error.filename or "a file")).name
+                raise Invalid(f"{what}: {error.strerror}", next_step="make it readable, then try again") from error
+            raise
+
     def check_residency(self, what: str) -> None:
         """Raises: ResidencyRefused where the project's policies do not let bytes rest or be read on this host."""
         with self.reading() as tx:

@@ -95,7 +95,8 @@ def register(
         maker = _maker(ctx, tx, run)
         used = _used(ctx, tx, inputs, maker)
     ctx.progress("looking into the model", 0, 0)
-    found, about, guards = scoring.describe(first[1], scratch=ctx.ground.scratch)
+    with ctx.watching_staged():
+        found, about, guards = scoring.describe(first[1], scratch=ctx.ground.scratch)
     known = _known_columns(ctx, used)
     code, clean = code_of(maker.code) if maker else ("", None)
     payload = Model(
@@ -110,7 +111,8 @@ def register(
         claimed=dict(maker.metrics) if maker else {},
         types=found.types,
     )
-    stored, payload = _store(ctx, thing, staged, payload)
+    with ctx.watching_staged():
+        stored, payload = _store(ctx, thing, staged, payload)
     with ctx.ground.contents.concluding(stored):
         return _conclude(ctx, thing, payload, stored, used, maker, guards)
 

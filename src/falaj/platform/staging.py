@@ -86,7 +86,7 @@ class StagedFiles:
     def name(self, path: Path, caller: Caller) -> dict[str, Any]:
         """A word for a file of this machine, which stays where it is. Raises: NotFound, Invalid."""
         try:
-            real = path.resolve(strict=True)
+            real = Path(os.path.realpath(path, strict=True))  # `resolve` tells loops of links by another error
             if not real.is_file():
                 raise Invalid(f"{path}: not a regular file", next_step="give a file")
             with real.open("rb"):
