@@ -222,6 +222,7 @@ class KeyReceipt(View, frozen=True, kw_only=True):
     keys: tuple[KeyView, ...]
     note: str
     entry_id: str
+    entry: int | None = None
 
 
 class Collected(View, frozen=True, kw_only=True):
@@ -243,6 +244,7 @@ class Collected(View, frozen=True, kw_only=True):
     failed: tuple[str, ...]
     dry_run: bool
     entry_id: str | None
+    entry: int | None = None
 
 
 class Repaired(View, frozen=True, kw_only=True):
@@ -260,6 +262,7 @@ class Repaired(View, frozen=True, kw_only=True):
     versions: int
     lost_runs: int
     entry_id: str
+    entry: int | None = None
 
 
 class Status(View, frozen=True, kw_only=True):
