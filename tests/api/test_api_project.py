@@ -270,6 +270,25 @@ def test_a_pickle_is_refused_with_the_way_out_and_never_opened(project, tmp_path
         project.model("evil")[1]
 
 
+@pytest.mark.parametrize(
+    "change", [lambda f: f.unlink(), lambda f: f.write_text("a\n2\n"), lambda f: f.rename(f"{f}x")]
+)
+def test_a_file_that_vanishes_or_changes_after_it_was_named_is_not_read(project, place, tmp_path, change):
+    file = tmp_path / "a.csv"
+    file.write_text("a\n1\n")
+    staged = project.session.stage(file)
+    change(file)
+    args = {"dataset": "moving", "files": [{"staged": staged["staged"], "name": "a.csv"}], "mode": "replace"}
+    if place[1]:  # sent before it changed: the server has its own
+        assert project.call("data.add", **args)["files"] == 1
+        return
+    with pytest.raises(Conflict) as caught:
+        project.call("data.add", **args)
+    assert caught.value.code == "file_changed"
+    with pytest.raises(NotFound):
+        project.data("moving")
+
+
 def test_another_project_is_not_there(place):
     folder, url, token = place
     with (

@@ -194,3 +194,15 @@ def test_json_is_one_line_of_the_same_facts(project, line):
 @pytest.mark.parametrize("line", ["show flights@main", "asset list", "verify", "log flights"])
 def test_quiet_prints_nothing(project, line):
     assert project.done(*line.split(), "--quiet") == (0, "", "")
+
+
+def test_what_is_done_to_keys_and_the_store_has_its_entry(project):
+    for line in ("keys rotate", "keys rotate-root", "repair", "gc"):
+        assert re.search(r"   entry \d+$", project.done(*line.split()).lines[0]), line
+    assert project.done("ledger", "verify", "--json").json["ok"] is True
+
+
+def test_lineage_downwards_stands_under_what_it_came_from(project):
+    lines = project.done("lineage", "contract/flights", "--direction", "down").lines
+    depths = [len(line) - len(line.lstrip()) for line in lines if not line.strip().startswith("made by")]
+    assert depths == [2, 4, 4, 4]

@@ -130,21 +130,36 @@ def told_log(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
 
 
 def told_lineage(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
-    """Each version under the one that it led to, with its run, code and people."""
-    lines = []
-    for node in result["nodes"]:
-        name = f"{safe(node['kind'])}/{safe(node['name'])} v{node['version']}"
-        refs = "".join(f" @{safe(r)}" for r in node["refs"])
-        told = [joined(name + refs, plain(node["created_at"]), f"by {safe(node['by'])}")]
-        about = [f"made by {safe(node['run_sort'])}, run {safe(node['run'])}" if node.get("run") else ""]
-        about.append(_code(node.get("code") or {}))
-        about.append(f"from {', '.join(short(i) for i in node['inputs'])}" if node.get("inputs") else "")
-        about.append(f"proposed by {safe(node['proposed_by'])}" if node.get("proposed_by") else "")
-        about.append(f"approved by {plain(node['approved_by'])}" if node.get("approved_by") else "")
-        if said := " · ".join(part for part in about if part):
-            told.append(f"    {said}")
-        lines += indented(told, 2 * node["depth"])
+    """Each version under the one that it led to (or came from), once, with its run, code and people."""
+    nodes = {f"{n['kind']}/{n['name']}:{n['version']}": n for n in result["nodes"]}
+    below: dict[str, list[str]] = {address: [] for address in nodes}
+    for address, node in nodes.items():
+        for used in (one for one in node.get("inputs") or () if one in nodes):
+            above, under = (address, used) if result["direction"] == "up" else (used, address)
+            below[above].append(under)
+    lines: Lines = []
+    waiting = [
+        (address, 0) for address in reversed(nodes)
+    ]  # the one asked for is on top; what is told once is not again
+    while waiting:
+        address, depth = waiting.pop()
+        if (node := nodes.pop(address, None)) is not None:
+            lines += indented(_node_lines(node), 2 * depth)
+            waiting += [(one, depth + 1) for one in reversed(below[address])]
     return lines or ["nothing is known of where it came from"]
+
+
+def _node_lines(node: Mapping[str, Any]) -> Lines:
+    name = f"{safe(node['kind'])}/{safe(node['name'])} v{node['version']}"
+    refs = "".join(f" @{safe(r)}" for r in node["refs"])
+    about = [f"made by {safe(node['run_sort'])}, run {safe(node['run'])}" if node.get("run") else ""]
+    about.append(_code(node.get("code") or {}))
+    about.append(f"from {', '.join(short(i) for i in node['inputs'])}" if node.get("inputs") else "")
+    about.append(f"proposed by {safe(node['proposed_by'])}" if node.get("proposed_by") else "")
+    about.append(f"approved by {plain(node['approved_by'])}" if node.get("approved_by") else "")
+    said = " · ".join(part for part in about if part)
+    head = joined(name + refs, plain(node["created_at"]), f"by {safe(node['by'])}")
+    return [head, f"    {said}"] if said else [head]
 
 
 def _code(code: Mapping[str, Any]) -> str:

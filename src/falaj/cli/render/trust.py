@@ -205,7 +205,11 @@ def told_collected(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines
 
 def told_repaired(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
     """What was written anew."""
-    counts = [f"{key.replace('_', ' ')} {value:,}" for key, value in result.items() if isinstance(value, int)]
+    counts = [
+        f"{key.replace('_', ' ')} {value:,}"
+        for key, value in result.items()
+        if isinstance(value, int) and key != "entry"
+    ]
     return [joined("repaired", ", ".join(counts), entry_of(result))]
 
 
