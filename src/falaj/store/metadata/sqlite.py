@@ -20,6 +20,7 @@ from falaj.store.metadata.connections import Connections
 from falaj.store.metadata.driver import Params, Row
 
 BUSY_TIMEOUT_MS = 20_000
+RESTORE = "falaj verify; restore from a backup and a kept checkpoint"
 LEAST_BYTES = 65_536
 _LOCKING = re.compile(r"\s+FOR (UPDATE|SHARE)\b")
 
@@ -148,6 +149,8 @@ def _mapped(path: Path) -> Iterator[None]:
         raise
     except sqlite3.Error as error:
         raise _as_ours(error, path) from error
+    except UnicodeDecodeError as error:  # text of a damaged schema, quoted in SQLite's own complaint
+        raise StoreDamaged(f"{path.name}: {error}", next_step=RESTORE) from error
     except OSError as error:
         raise StoreAway(f"{path.name}: {error.strerror}", next_step="check the folder and its rights") from error
 
@@ -162,7 +165,7 @@ def _as_ours(error: sqlite3.Error, path: Path) -> FalajError:
     if code == sqlite3.SQLITE_READONLY or (code == sqlite3.SQLITE_CANTOPEN and not os.access(path.parent, os.W_OK)):
         return StoreReadOnly(text, next_step="make the folder writable, or use commands that only read")
     if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-        return StoreDamaged(text, next_step="falaj verify; restore from a backup and a kept checkpoint")
+        return StoreDamaged(text, next_step=RESTORE)
     if code == sqlite3.SQLITE_CONSTRAINT:
         return Exists(text, next_step="look at what is there first")
     return StoreAway(text, next_step="check the disk and the rights of the store's folder")

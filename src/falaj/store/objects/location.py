@@ -82,7 +82,10 @@ class Location(Protocol):
 def checked_name(name: str) -> str:
     """A blob's name. Raises: Invalid."""
     if not _NAME.fullmatch(name):
-        raise Invalid(f"blob name {name[:80]!r}: letters, digits, _ and - in up to four parts")
+        raise Invalid(
+            f"blob name {name[:80]!r}: letters, digits, _ and - in up to four parts",
+            next_step="names come from the database: falaj verify says whether it is damaged",
+        )
     return name
 
 
