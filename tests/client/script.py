@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import http.client
+import json
 import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
-OPERATIONS = b"""{"operations":{"note.list":["query","/v1/projects/{project}/note.list"],
-"note.add":["command","/v1/projects/{project}/note.add"],"note.get":["transfer","/v1/projects/{project}/note.get"]}}"""
+OPERATIONS = json.dumps(
+    {
+        "operations": {
+            name: {"sort": sort, "path": f"/v1/projects/{{project}}/{name}"}
+            for name, sort in (("note.list", "query"), ("note.add", "command"), ("note.get", "transfer"))
+        }
+    }
+).encode()
 
 
 class Asked(NamedTuple):

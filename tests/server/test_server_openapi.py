@@ -96,10 +96,10 @@ def test_the_document_is_the_same_each_time():
 
 def test_the_index_names_each_operation_with_its_sort_and_place(server):
     told = msgspec.json.decode(server.ask("GET", "/v1/operations")[2])["operations"]
-    assert told["note.list"] == ["query", "/v1/projects/{project}/note.list"]
-    assert told["note.wipe"] == ["command", "/v1/note.wipe"]
-    assert told["note.get"] == ["transfer", "/v1/projects/{project}/note.get"]
-    assert told["work.do"] == ["job", "/v1/projects/{project}/work.do"]
+    assert told["note.list"] == {"sort": "query", "path": "/v1/projects/{project}/note.list"}
+    assert told["note.wipe"] == {"sort": "command", "path": "/v1/note.wipe"}
+    assert told["note.get"] == {"sort": "transfer", "path": "/v1/projects/{project}/note.get"}
+    assert told["work.do"] == {"sort": "job", "path": "/v1/projects/{project}/work.do"}
     assert "hidden.do" not in told
 
 

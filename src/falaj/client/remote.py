@@ -134,7 +134,7 @@ class RemoteSession:
         """The sort of an operation and its path, as the server lists them."""
         if self._places is None:
             told = self._wire.json("GET", "/v1/operations")[1]
-            self._places = {key: (str(sort), str(path)) for key, (sort, path) in told["operations"].items()}
+            self._places = {key: (str(at["sort"]), str(at["path"])) for key, at in told["operations"].items()}
         if operation not in self._places:
             raise NotFound(f"operation {operation[:60]!r} is not served at {self.url}", next_step="see /v1/operations")
         sort, path = self._places[operation]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from falaj.door.declared import Sort
 from falaj.trust.records import PrincipalView
 
 
@@ -42,7 +43,14 @@ class Staged(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
 
 
-class Index(msgspec.Struct, frozen=True, kw_only=True):
-    """Every operation: its sort and the template of its path. What a client needs to know to call them."""
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an operation is reached: its sort and the template of its path."""
 
-    operations: dict[str, tuple[str, str]]
+    sort: Sort
+    path: str
+
+
+class Index(msgspec.Struct, frozen=True, kw_only=True):
+    """Every operation with its place: what a client needs to know to call them."""
+
+    operations: dict[str, Place]

@@ -17,8 +17,8 @@ from falaj.core.errors import Invalid, Unavailable
 from falaj.server.app import Server
 from falaj.server.backend import Backend
 from falaj.server.logs import Log, take_over
-from falaj.server.protocol import bounded
 from falaj.server.settings import Settings
+from falaj.serving.protocol import bounded
 
 
 class CannotListen(Unavailable):

@@ -14,7 +14,7 @@ from falaj.core.errors import Invalid
 from falaj.door import MAX_KEY, Operation, Operations
 from falaj.server.errors import MethodNotAllowed
 from falaj.server.limits import check_depth
-from falaj.server.records import Index
+from falaj.server.records import Index, Place
 
 P = TypeVar("P", bound=msgspec.Struct)
 _TEXT = (
@@ -117,7 +117,7 @@ def check_key(key: str) -> None:
 
 def index(known: Mapping[tuple[bool, str], Route]) -> Index:
     """Every route in short."""
-    return Index(operations={r.operation.name: (r.operation.sort, r.path) for r in known.values()})
+    return Index(operations={r.operation.name: Place(sort=r.operation.sort, path=r.path) for r in known.values()})
 
 
 def wait_of(prefer: str, most: float) -> float | None:
