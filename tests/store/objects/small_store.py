@@ -90,8 +90,9 @@ class SmallStore:
 
     def collect(self, garbage: Garbage | None = None) -> tuple[Garbage, Collected]:
         """A whole garbage collection."""
+        surveyed = garbage or self.contents.survey()
         with self.unit("store.gc") as unit:
-            found = self.contents.forget(unit, self.catalog, garbage or self.contents.survey())
+            found = self.contents.forget(unit, self.catalog, surveyed)
             unit.say(What.OBJECTS_COLLECTED, [])
         return found, self.contents.remove(found)
 

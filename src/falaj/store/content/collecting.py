@@ -115,7 +115,8 @@ class Collected(Record, frozen=True, kw_only=True):
 
 def survey(readers: Readers, grace: timedelta) -> Garbage:
     """What is garbage now."""
-    # Locations are listed before the rows are read: a pack that is committed in between is known by then.
+    # The order is what makes it safe without one snapshot of all: a pack that is listed was put by an upload that had
+    # its row by then; where that row is gone when uploads are read, the pack's own row is there when packs are.
     listed = [
         Orphan(location=name, pack=found.name.removeprefix(PACKS), size=found.size)
         for name, location in readers.locations.items()
@@ -123,7 +124,7 @@ def survey(readers: Readers, grace: timedelta) -> Garbage:
     ]
     since = moment(datetime.now(UTC) - grace) if grace else ""
     with readers.database.read() as tx:
-        versions, packs, uploads = rows.content_versions(tx), rows.packs(tx), rows.uploads(tx)
+        uploads, packs, versions = rows.uploads(tx), rows.packs(tx), rows.content_versions(tx)
         restorable = _retired_since(tx, since) if since else frozenset()
     now = moment(datetime.now(UTC))
     running = [upload for upload in uploads if upload.is_running(now)]
