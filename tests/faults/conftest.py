@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,3 +31,12 @@ def world(base: Path, tmp_path: Path) -> World:
 def workers(strace: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
     with nursery(strace, tmp_path_factory.mktemp("nursery")) as made:
         yield made
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user of the machine may reach; pytest's own are closed to others."""
+    folder = Path(tempfile.mkdtemp(prefix="falaj-faults-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)

@@ -119,10 +119,8 @@ def test_what_is_no_file_is_told_before_anything_begins(world: World, what: str)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user; root itself may read everything")
-def test_an_unreadable_file_is_told(base: Path, tmp_path: Path, workers: Nursery) -> None:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    place = Path(shutil.copytree(base, tmp_path / "kites"))
+def test_an_unreadable_file_is_told(base: Path, open_folder: Path, workers: Nursery) -> None:
+    place = Path(shutil.copytree(base, open_folder / "kites"))
     nobody = pwd.getpwnam("nobody")
     plan.prepare(place, 3)
     for path in (place, *place.rglob("*")):

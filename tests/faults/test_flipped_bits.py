@@ -22,7 +22,7 @@ from tests.faults import plan
 from tests.faults.world import World
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
-IN_PACKS, IN_DATABASE = 40, 60
+IN_PACKS, IN_DATABASE = 24, 60
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from tests.faults.workers import Nursery
 from tests.faults.world import World
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.postgres, pytest.mark.timeout(600)]
-ROUNDS = 4
+ROUNDS = 3
 DATABASE = "kites"
 READY_S = 60.0
 Fault = Callable[[PostgresServer, int], None]

@@ -88,11 +88,9 @@ def test_a_store_on_a_read_only_disk_is_opened_for_reading(read_only_disk: Path,
 
 
 @pytest.fixture
-def reachable(base: Path, tmp_path: Path) -> Path:
+def reachable(base: Path, open_folder: Path) -> Path:
     """A copy of the store at a place that every user may reach."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    place = Path(shutil.copytree(base, tmp_path / "kites"))
+    place = Path(shutil.copytree(base, open_folder / "kites"))
     place.chmod(0o755)
     return place
 
