@@ -165,7 +165,8 @@ class Api:
     async def _begun(self, request: Request, seen: Seen, job: Job) -> Response:
         if not await job.wait(lambda j: bool(j.run) or j.ended, self._limits.request_s):
             raise TimedOut("the job did not begin in time; it may still", next_step="falaj run list")
-        seen.run, seen.project = job.run or None, job.project or None
+        if job.run:
+            seen.run, seen.project = job.run, job.project or None
         return await self._state(request, job)
 
     async def _state(self, request: Request, job: Job) -> Response:

@@ -132,8 +132,9 @@ class Edge:
         self._log.say(
             "request",
             "error" if seen.status >= 500 else "info",
+            own=True,  # a project is noted only once it was found
             request=seen.request,
-            method=scope["method"][:16],
+            method=scope["method"],  # one of those that the parser knows
             operation=seen.operation,
             status=seen.status,
             ms=round(seconds * 1000, 2),
