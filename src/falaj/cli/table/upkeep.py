@@ -32,6 +32,24 @@ COMMANDS: tuple[Command, ...] = (
         group=_UPKEEP,
     ),
     Command(
+        "serve",
+        "",
+        "Serve a deployment's predictions from its signed bundle; needs neither store nor platform.",
+        (
+            Arg("bundle", "folder of the deployment's bundle", metavar="DIR", complete="folder"),
+            Arg("key", "public key that signs it, ed25519:…; may be repeated", "--key", "many"),
+            option(
+                "listen", "address to listen on (default: 127.0.0.1:7410; port 0 takes a free one)", metavar="ADDRESS"
+            ),
+            option("log", "folder of the prediction log (default: log in DIR)", metavar="DIR", complete="folder"),
+        ),
+        "silent",
+        "serving:serve",
+        ("falaj serve .falaj/serving/delay --key ed25519:…",),
+        local="serves a bundle, not the store",
+        group=_UPKEEP,
+    ),
+    Command(
         "ledger log",
         "ledger.log",
         "Entries, newest first.",

@@ -1,0 +1,1 @@
+"""The inference server: a process of its own that serves one deployment from its signed bundle. Imports core only."""
