@@ -12,28 +12,29 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
-import sqlite3
-import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from base64 import b64decode
+from collections.abc import Iterator, Sequence
+from functools import partial
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
+from benchmarks.measure import Loads, bar, median, recorded, result, show, spawned, turns
 from falaj.core.encoding import canonical
 from falaj.core.entries import Change, Entry, What
 from falaj.store.ledger.checkpoint import Signer, sign_checkpoint
 from falaj.store.ledger.export import inclusion_proof
-from falaj.store.ledger.fold import EntryRow, Fold
+from falaj.store.ledger.fold import Fold
 from falaj.store.ledger.log import SqlNodes
 from falaj.store.ledger.merkle import Frontier, Node, consistency, leaf_hash
-from falaj.store.ledger.verify import DetailRow, verify
-from falaj.store.metadata import open_database
+from falaj.store.ledger.source import SqlSource
+from falaj.store.ledger.states import Row
+from falaj.store.ledger.verify import verify
+from falaj.store.metadata import Transaction, open_database
 from falaj.store.metadata.open import migrate
 from falaj.store.metadata.queries import queries
 
@@ -42,6 +43,7 @@ SIGNER = Signer("falaj.example/benchmark", bytes(32))
 BATCH = 10_000
 CHECKPOINTS = 100
 TABLES = ("version", "ref", "ref_move", "verdict", "run")
+MADE = (*TABLES, "run_link")
 
 
 def made_entries(count: int) -> Iterator[Entry]:
@@ -52,7 +54,7 @@ def made_entries(count: int) -> Iterator[Entry]:
         row = number if number % 2 else number // 8
         changes = [Change(TABLES[number % 5], f"{row:010d}", "b3k:" + mixed)]
         if number % 3 == 0:
-            changes.append(Change("state", f"{number:010d}", "b3k:" + mixed[::-1]))
+            changes.append(Change("run_link", f"{number:010d}", "b3k:" + mixed[::-1]))
         yield Entry(
             id=f"{number:013d}{mixed[:13]}",
             at="2026-11-24T17:38:55.000000Z",
@@ -74,63 +76,63 @@ def fill(path: Path, count: int) -> None:
     entries = made_entries(count)
     step = max(1, count // CHECKPOINTS)
     with database.write() as tx:
-        tx.run("CREATE TABLE made_state (tbl TEXT, key TEXT, digest TEXT, PRIMARY KEY (tbl, key)) WITHOUT ROWID")
+        for table in MADE:
+            tx.run(f"CREATE TABLE made_{table} (key TEXT PRIMARY KEY, digest TEXT)")
         while batch := list(islice(entries, BATCH)):
             nodes: list[Node] = []
-            rows, states = [], []
+            rows = []
+            states: dict[str, list[dict[str, str | None]]] = {table: [] for table in MADE}
             for entry in batch:
                 body, leaf = canonical(entry), frontier.size
                 columns = {"id": entry.id, "project": entry.project, "what": str(entry.what), "op": entry.op}
                 rows.append(columns | {"leaf": leaf, "at": entry.at, "body": body})
                 nodes += frontier.push(leaf_hash(body))
-                states += [{"tbl": c.table, "key": c.key, "digest": c.digest} for c in entry.changes]
+                for change in entry.changes:
+                    states[change.table].append({"key": change.key, "digest": change.digest})
                 if frontier.size % step == 0:
                     note = sign_checkpoint(SIGNER, frontier.size, frontier.root())
                     tx.run(SQL["add_checkpoint"], {"size": frontier.size, "note": note, "at": entry.at})
             tx.run_many(SQL["add_entry"], rows)
-            tx.run_many("INSERT OR REPLACE INTO made_state VALUES (:tbl, :key, :digest)", states)
+            for table, changed in states.items():
+                tx.run_many(
+                    f"INSERT INTO made_{table} VALUES (:key, :digest)"
+                    " ON CONFLICT (key) DO UPDATE SET digest = excluded.digest",
+                    changed,
+                )
             SqlNodes(tx).put_many(nodes)
     with database.read() as tx:
         tx.rows("SELECT 1")
     database.close()
 
 
-class Store:
-    """The verification's source over the made database."""
+class Made(SqlSource):
+    """The verification's own source over the made database, but that the rows' digests are there already."""
 
-    def __init__(self, path: str) -> None:
-        self._connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    def __init__(self, tx: Transaction) -> None:
+        super().__init__(tx, (), bytes(32))
+        self._made = tx
 
-    def entries(self) -> Iterable[EntryRow]:
-        return self._connection.execute(SQL["indexed_leaves"])
+    def tables(self) -> Sequence[str]:
+        return MADE
 
-    def pending(self) -> Iterable[bytes]:
-        return (row[0] for row in self._connection.execute("SELECT body FROM ledger_entry WHERE leaf IS NULL"))
-
-    def nodes(self) -> Iterable[Node]:
-        return self._connection.execute("SELECT level, idx, hash FROM ledger_node ORDER BY level, idx")
-
-    def checkpoints(self) -> Iterable[tuple[int, str]]:
-        return self._connection.execute(SQL["checkpoints"])
-
-    def states(self) -> Iterable[tuple[str, str, str]]:
-        return self._connection.execute("SELECT tbl, key, digest FROM made_state ORDER BY tbl, key")
-
-    def details(self) -> Iterable[DetailRow]:
-        return self._connection.execute(SQL["details"])
+    def rows(self, table: str) -> Iterator[Row]:
+        return self._made.stream(f"SELECT key, digest FROM made_{table}")
 
 
 def _measured(path: str) -> dict[str, object]:
-    cpu, wall = time.process_time(), time.perf_counter()
-    report = verify(Store(path), [SIGNER])
-    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    database = open_database(Path(path), read_only=True)
+    with database.read() as tx:
+        cpu, wall = time.process_time(), time.perf_counter()
+        report = verify(Made(tx), [SIGNER])
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    database.close()
     if not report.sound:
         raise SystemExit(f"the made store is not sound: {report.problems[:3]}")
     return {
         "entries": report.entries,
         "states": report.states,
         "checkpoints": report.checkpoints,
-        "root": report.root,
+        "root": b64decode(report.root).hex(),
         "cpu_s": round(cpu, 3),
         "wall_s": round(wall, 3),
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
@@ -138,13 +140,18 @@ def _measured(path: str) -> dict[str, object]:
 
 
 def _fold_only(path: str) -> dict[str, object]:
-    cpu = time.process_time()
-    fold = Fold()
-    fold.feed(Store(path).entries())
-    return {"entries": fold.entries, "cpu_s": round(time.process_time() - cpu, 3)}
+    database = open_database(Path(path), read_only=True)
+    with database.read() as tx:
+        cpu, wall = time.process_time(), time.perf_counter()
+        fold = Fold()
+        fold.feed(Made(tx).entries())
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    database.close()
+    return {"root": fold.root().hex(), "cpu_s": round(cpu, 3), "wall_s": round(wall, 3)}
 
 
-def _proofs(path: str) -> dict[str, object]:
+def _proofs(path: str) -> list[dict[str, Any]]:
+    """What proofs cost at this size."""
     database = open_database(Path(path), read_only=True)
     times, widths = [], []
     with database.read() as tx:
@@ -154,72 +161,75 @@ def _proofs(path: str) -> dict[str, object]:
             leaf = int.from_bytes(sha256(b"%d" % number).digest()[:8], "big") % size
             start = time.perf_counter()
             proof = inclusion_proof(nodes, leaf, size)
-            times.append(time.perf_counter() - start)
+            times.append((time.perf_counter() - start) * 1000)
             widths.append(32 * len(proof.path))
         start = time.perf_counter()
         consistency(nodes, size // 2 + 1, size)
-        between = time.perf_counter() - start
+        between = (time.perf_counter() - start) * 1000
     database.close()
-    return {
-        "inclusion_ms_median": round(statistics.median(times) * 1000, 3),
-        "inclusion_ms_p99": round(sorted(times)[-3] * 1000, 3),
-        "inclusion_bytes_most": max(widths),
-        "consistency_ms": round(between * 1000, 3),
-    }
+    return [
+        recorded(f"inclusion proof at {size:,} entries", "ms", median(times)),
+        recorded("the longest of 200", "ms", max(times)),
+        recorded("its size", "bytes", max(widths)),
+        recorded("consistency proof, half to whole", "ms", between),
+    ]
 
 
-def _in_process(*argv: str) -> dict[str, float]:
-    done = subprocess.run([sys.executable, "-m", *argv], check=True, capture_output=True, text=True)
-    figures: dict[str, float] = json.loads(done.stdout)
+def _turn(*words: str) -> dict[str, Any]:
+    figures: dict[str, Any] = json.loads(spawned(["-m", *words]).out)
     return figures
 
 
-def _compare(path: str, rounds: int) -> dict[str, object]:
-    bare, full, folds = [], [], []
-    for _ in range(rounds):
-        bare.append(_in_process("benchmarks.limits.ledger_tree", path))
-        full.append(_in_process("benchmarks.ledger_verify", "--measure", path))
-        folds.append(_in_process("benchmarks.ledger_verify", "--fold", path))
+def _compare(path: str, rounds: int, loads: Loads) -> dict[str, Any]:
+    values = turns(
+        {
+            "bare": partial(_turn, "benchmarks.limits.ledger_tree", path),
+            "whole": partial(_turn, "benchmarks.ledger_verify", "--measure", path),
+            "entries": partial(_turn, "benchmarks.ledger_verify", "--fold", path),
+        },
+        rounds,
+    )
+    if len({run["root"] for kind in values.values() for run in kind}) != 1:
+        raise SystemExit("the roots differ")
+    cpu = {kind: median([run["cpu_s"] for run in runs]) for kind, runs in values.items()}
+    wall = {kind: median([run["wall_s"] for run in runs]) for kind, runs in values.items()}
+    one = values["whole"][0]
+    what = f"ledger verify of {one['entries']:,} entries"
+    return result(
+        "ledger_verify",
+        loads,
+        [bar(what, "s of the processor", cpu["whole"], cpu["bare"], at_most=3.0)],
+        [
+            recorded(what, "s", wall["whole"], wall["bare"]),
+            recorded("its entries alone", "s of the processor", cpu["entries"], cpu["bare"]),
+            recorded("its memory", "MiB", max(run["peak_mib"] for run in values["whole"])),
+            *_proofs(path),
+        ],
+        rounds=rounds,
+        states=one["states"],
+        checkpoints=one["checkpoints"],
+        ratios=[round(w["cpu_s"] / b["cpu_s"], 2) for w, b in zip(values["whole"], values["bare"], strict=True)],
+    )
 
-    def middle(runs: list[dict[str, float]], name: str) -> float:
-        return round(statistics.median(run[name] for run in runs), 3)
 
-    limit, value = middle(bare, "cpu_s"), middle(full, "cpu_s")
-    return {
-        "name": "ledger_verify",
-        "entries": full[0]["entries"],
-        "states": full[0]["states"],
-        "checkpoints": full[0]["checkpoints"],
-        "value_cpu_s": value,
-        "value_wall_s": middle(full, "wall_s"),
-        "limit_cpu_s": limit,
-        "limit_wall_s": middle(bare, "wall_s"),
-        "ratio": round(value / limit, 2),
-        "bar": 3.0,
-        "entries_alone_cpu_s": middle(folds, "cpu_s"),
-        "peak_mib": max(run["peak_mib"] for run in full),
-        "load": os.getloadavg()[0],
-        **_proofs(path),
-    }
-
-
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Print the figures as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--entries", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--keep", help="make the database here, or use the one that is here")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     parser.add_argument("--fold", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.measure or args.fold:
         print(json.dumps(_measured(args.measure) if args.measure else _fold_only(args.fold)))
         return
+    loads = Loads()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(args.keep or Path(folder) / "metadata.db")
         if not path.exists():
             fill(path, args.entries)
-        print(json.dumps(_compare(str(path), args.rounds), indent=2))
+        show(_compare(str(path), args.rounds, loads))
 
 
 if __name__ == "__main__":

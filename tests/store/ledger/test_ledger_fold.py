@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import random
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -14,9 +15,11 @@ from falaj.core.entries import Change, Entry, What
 from falaj.store.ledger.checkpoint import sign_checkpoint
 from falaj.store.ledger.fold import BLOCK, EntryRow, Fold
 from falaj.store.ledger.merkle import Frontier, Node, leaf_hash
-from falaj.store.ledger.verify import MOST_PROBLEMS, DetailRow, StateRow, verify
+from falaj.store.ledger.states import Row, Walk
+from falaj.store.ledger.verify import MOST_PROBLEMS, DetailRow, verify
 from tests.store.ledger.stores import SIGNER, grown_nodes, slow_root
 
+StateRow = tuple[str, str, str]
 KEYS = st.sampled_from(["a", "b", "c"])
 CHANGES = st.lists(
     st.builds(Change, st.sampled_from(["ref", "version"]), KEYS, st.none() | st.sampled_from(["b3k:1", "b3k:2"])),
@@ -36,7 +39,7 @@ def row_of(leaf: int, changes: Iterable[Change] = ()) -> EntryRow:
 class Listed:
     """A source whose rows are lists."""
 
-    rows: list[EntryRow]
+    entries_: list[EntryRow]
     waiting: list[bytes] = field(default_factory=list)
     nodes_: list[Node] | None = None
     notes: list[tuple[int, str]] = field(default_factory=list)
@@ -44,20 +47,32 @@ class Listed:
     details_: list[DetailRow] = field(default_factory=list)
 
     def entries(self) -> Iterable[EntryRow]:
-        return self.rows
+        return self.entries_
 
     def pending(self) -> Iterable[bytes]:
         return self.waiting
 
     def nodes(self) -> Iterable[Node]:
-        made = grown_nodes(row[1] for row in self.rows)[1] if self.nodes_ is None else self.nodes_
+        made = grown_nodes(row[1] for row in self.entries_)[1] if self.nodes_ is None else self.nodes_
         return sorted(made, key=lambda node: node[:2])
+
+    def has_exactly(self, levels: Sequence[bytes | bytearray]) -> bool:
+        expected = {
+            (level, at // 32): bytes(held[at : at + 32])
+            for level, held in enumerate(levels)
+            for at in range(0, len(held), 32)
+        }
+        stored = list(self.nodes())
+        return len(stored) == len(expected) and {node[:2]: node[2] for node in stored} == expected
 
     def checkpoints(self) -> Iterable[tuple[int, str]]:
         return self.notes
 
-    def states(self) -> Iterable[StateRow]:
-        return self.states_
+    def tables(self) -> Sequence[str]:
+        return tuple(dict.fromkeys(["ref", "version", *(table for table, _, _ in self.states_)]))
+
+    def rows(self, table: str) -> Iterable[Row]:
+        return [(key, digest) for of, key, digest in self.states_ if of == table]
 
     def details(self) -> Iterable[DetailRow]:
         return self.details_
@@ -85,35 +100,94 @@ def test_every_earlier_root_is_the_plain_one(size: int, data: st.DataObject) -> 
     assert folded(rows).root(earlier) == slow_root([row[1] for row in rows[:earlier]])
 
 
-@given(st.lists(CHANGES, max_size=30))
-def test_states_are_those_of_a_plain_replay(changes: list[list[Change]]) -> None:
+def replayed(changes: Iterable[Iterable[Change]]) -> dict[tuple[str, str], str]:
+    """The rows that there are after all changes, in the order in which they are first spoken of."""
     plain: dict[tuple[str, str], str | None] = {}
     for said in changes:
         plain |= {(c.table, c.key): c.digest for c in said}
-    fold = folded(row_of(leaf, said) for leaf, said in enumerate(changes))
-    assert {(t, k): d for t, rows in fold.states.items() for k, d in rows.items()} == plain
+    return {row: digest for row, digest in plain.items() if digest is not None}
+
+
+@given(st.lists(CHANGES, max_size=30), st.randoms(use_true_random=False))
+def test_rows_as_the_entries_left_them_come_out_even_in_whatever_order_they_come(
+    changes: list[list[Change]], shuffle: random.Random
+) -> None:
+    rows = [row_of(leaf, said) for leaf, said in enumerate(changes)]
+    states: list[StateRow] = [(t, k, d) for (t, k), d in replayed(changes).items()]
+    for _ in range(2):
+        source = Listed(rows, states_=states)
+        assert verify(source, []).problems == ()
+        walk = Walk(source)
+        Fold(walk.note).feed(rows)
+        if walk.is_even():
+            assert walk.count == len(states)
+        shuffle.shuffle(states)
 
 
 @given(st.lists(CHANGES, max_size=20), st.data())
-def test_rows_as_the_entries_left_them_are_sound_and_any_other_is_named(
+def test_a_row_that_is_not_as_its_last_entry_left_it_is_named_with_that_entry(
     changes: list[list[Change]], data: st.DataObject
 ) -> None:
-    plain: dict[tuple[str, str], str | None] = {}
-    for said in changes:
-        plain |= {(c.table, c.key): c.digest for c in said}
     rows = [row_of(leaf, said) for leaf, said in enumerate(changes)]
-    states = sorted((t, k, d) for (t, k), d in plain.items() if d is not None)
-    assert verify(Listed(rows, states_=states), []).problems == ()
-    if states:
-        at = data.draw(st.integers(0, len(states) - 1))
-        table, key, _ = states[at]
-        wrong = [*states[:at], (table, key, "b3k:other"), *states[at + 1 :]]
-        gone = [*states[:at], *states[at + 1 :]]
-        for rows_now, sort in ((wrong, "state_changed"), (gone, "state_deleted")):
-            [problem] = verify(Listed(rows, states_=rows_now), []).problems
-            assert (problem.sort, problem.table, problem.key) == (sort, table, key)
-            last = max(leaf for leaf, said in enumerate(changes) if any((c.table, c.key) == (table, key) for c in said))
-            assert problem.leaf == last
+    states: list[StateRow] = [(t, k, d) for (t, k), d in replayed(changes).items()]
+    if not states:
+        return
+    at = data.draw(st.integers(0, len(states) - 1))
+    table, key, was = states[at]
+    last = max(leaf for leaf, said in enumerate(changes) if any((c.table, c.key) == (table, key) for c in said))
+    other = data.draw(st.sampled_from([d for d in ("b3k:1", "b3k:2", "b3k:other") if d != was]))
+    wrong = [*states[:at], (table, key, other), *states[at + 1 :]]
+    gone = [*states[:at], *states[at + 1 :]]
+    for rows_now, sort in ((wrong, "state_changed"), (gone, "state_deleted")):
+        report = verify(Listed(rows, states_=rows_now), [])
+        [problem] = report.problems
+        assert (problem.sort, problem.table, problem.key, problem.leaf) == (sort, table, key, last)
+        assert report.states == len(rows_now)
+
+
+@given(st.lists(CHANGES, max_size=20), KEYS, st.integers(0, 20))
+def test_a_row_that_no_entry_speaks_of_or_that_was_deleted_is_named(
+    changes: list[list[Change]], key: str, at: int
+) -> None:
+    rows = [row_of(leaf, said) for leaf, said in enumerate(changes)]
+    there = replayed(changes)
+    if ("ref", key) in there:
+        return
+    states: list[StateRow] = [(t, k, d) for (t, k), d in there.items()]
+    states.insert(min(at, len(states)), ("ref", key, "b3k:1"))
+    [problem] = verify(Listed(rows, states_=states), []).problems
+    assert (problem.sort, problem.key) == ("state_unexplained", key)
+
+
+@pytest.mark.parametrize(
+    ("said", "now", "sort"),
+    [
+        (["b3k:1", "b3k:2", "b3k:1"], "b3k:1", None),
+        (["b3k:1", "b3k:2", "b3k:1"], "b3k:2", "state_changed"),
+        (["b3k:1", "b3k:2"], "b3k:1", "state_changed"),
+        (["b3k:1", None], "b3k:1", "state_unexplained"),
+        (["b3k:1", None, "b3k:1"], "b3k:1", None),
+        (["b3k:1", None], None, None),
+        (["b3k:1", None, "b3k:2"], None, "state_deleted"),
+    ],
+)
+@pytest.mark.parametrize("before", [[], [("ref", "z", "b3k:1")]], ids=["in step", "out of step"])
+def test_a_row_that_is_again_as_it_once_was(
+    said: list[str | None], now: str | None, sort: str | None, before: list[StateRow]
+) -> None:
+    """`before` is a row that no entry speaks of at first, which keeps the walk out of step from the start."""
+    told = [[Change("ref", "a", digest)] for digest in said] + [[Change(*row)] for row in before]
+    rows = [row_of(leaf, changes) for leaf, changes in enumerate(told)]
+    states = [*before, *([("ref", "a", now)] if now else [])]
+    assert [p.sort for p in verify(Listed(rows, states_=states), []).problems] == ([sort] if sort else [])
+
+
+def test_a_row_set_back_to_a_state_that_was_said_before_it_was_met_is_named() -> None:
+    told = [Change("ref", "b", "b3k:1"), Change("ref", "a", "b3k:1"), Change("ref", "b", "b3k:2")]
+    rows = [row_of(leaf, [change]) for leaf, change in enumerate(told)]
+    states = [("ref", "a", "b3k:1"), ("ref", "b", "b3k:1")]
+    [problem] = verify(Listed(rows, states_=states), []).problems
+    assert (problem.sort, problem.key, problem.leaf) == ("state_changed", "b", 2)
 
 
 @given(st.integers(1, 60), st.data())

@@ -81,9 +81,9 @@ def checkpoint_problem(sort: Sort, key: str, leaf: int | None, message: str) -> 
     return Problem(sort=sort, table="ledger_checkpoint", key=key, leaf=leaf, message=message, next_step=NEXT_STEP[sort])
 
 
-def state_problem(sort: Sort, table: str, key: str, message: str) -> Problem:
-    """A problem of a governed row."""
-    return Problem(sort=sort, table=table, key=key, leaf=None, message=message, next_step=NEXT_STEP[sort])
+def state_problem(sort: Sort, table: str, key: str, leaf: int | None, message: str) -> Problem:
+    """A problem of a governed row; `leaf` is the last entry that speaks of it."""
+    return Problem(sort=sort, table=table, key=key, leaf=leaf, message=message, next_step=NEXT_STEP[sort])
 
 
 def detail_problem(sort: Sort, entry: str, leaf: int | None, message: str) -> Problem:

@@ -80,12 +80,13 @@ class Publisher:
 
     def newest(self) -> str | None:
         """The note of the greatest size, None where there is none yet. Raises: PublishFailed where it is unreadable."""
-        names = self._names()
-        return self._read(names[-1]) if names else None
+        found = (self._read(name) for name in reversed(self._names()))
+        return next((note for note in found if note is not None), None)
 
     def kept(self) -> tuple[str, ...]:
         """Every note, by size. Raises: PublishFailed."""
-        return tuple(self._read(name) for name in self._names())
+        found = (self._read(name) for name in self._names())
+        return tuple(note for note in found if note is not None)
 
     def _names(self) -> list[str]:
         try:
@@ -98,12 +99,15 @@ class Publisher:
             ) from error
         return sorted(name for name in names if len(name) == DIGITS and name.isascii() and name.isdigit())
 
-    def _read(self, name: str) -> str:
+    def _read(self, name: str) -> str | None:
+        """A note; None where it was thinned out since it was listed."""
         path = self.folder / name
         try:
             with path.open("rb") as file:
                 # A file that is no note at all is left to the check of its signature, which refuses it.
                 return file.read(MAX_NOTE_BYTES + 1).decode("utf-8", errors="replace")
+        except FileNotFoundError:
+            return None
         except OSError as error:
             raise PublishFailed(f"{path}: {error.strerror}", next_step="make the checkpoint readable") from error
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from falaj.store.ledger.checkpoint import Verifier
 from falaj.store.ledger.errors import LedgerDamaged
-from falaj.store.ledger.fold import UNREADABLE, EntryRow, Fold, decode_entry
+from falaj.store.ledger.fold import UNREADABLE, EntryRow, Fold, decode_brief
 from falaj.store.ledger.log import Log, SqlNodes
 from falaj.store.ledger.merkle import HASH_BYTES, Node
 from falaj.store.ledger.problems import Problem
@@ -63,10 +63,10 @@ def _misindexed(row: EntryRow) -> dict[str, object] | None:
     """The columns of an entry as its body has them, where they differ."""
     leaf, body, *columns = row
     try:
-        entry = decode_entry(body)
+        entry = decode_brief(body)
     except UNREADABLE:
         return None
-    said = {"id": entry.id, "project": entry.project, "what": str(entry.what), "op": entry.op, "at": entry.at}
+    said = {"id": entry.id, "project": entry.project, "what": entry.what, "op": entry.op, "at": entry.at}
     return None if list(said.values()) == columns else {**said, "leaf": leaf}
 
 

@@ -83,6 +83,14 @@ SELECT id, leaf, project, what, op, at, body FROM ledger_entry WHERE id = :id;
 -- name: pending_bodies   the bodies of all entries that wait for a number
 SELECT body FROM ledger_entry WHERE leaf IS NULL ORDER BY arrived;
 
+-- name: count_nodes      how many nodes there are
+SELECT count(*) FROM ledger_node;
+
+-- name: count_equal_nodes  how many nodes of a range are as in :hashes, 32 bytes each
+SELECT count(*) FROM ledger_node
+ WHERE level = :level AND idx >= :start AND idx < :stop
+   AND hash = substr(:hashes, CAST((idx - :start) * 32 + 1 AS integer), 32);
+
 -- name: nodes            every node, by level and index
 SELECT level, idx, hash FROM ledger_node ORDER BY level, idx;
 
