@@ -77,6 +77,14 @@ def test_a_head_that_was_signed_and_not_published_is_published_by_the_next(
     assert [size_of(kept) for kept in publisher.kept()] == [4]
 
 
+def test_a_note_that_was_thinned_out_since_it_was_listed_is_not_missed(heads: Heads, publisher: Publisher) -> None:
+    signed = heads.renew()
+    for size in ("3".zfill(20), "7".zfill(20)):
+        (publisher.folder / size).symlink_to("gone")  # is listed, and there is nothing to read
+    assert publisher.kept() == (signed,)
+    assert publisher.newest() == signed
+
+
 def test_an_empty_ledger_has_no_head(tmp_path: Path) -> None:
     database = open_database(tmp_path / "empty.db")
     from falaj.store.ledger.log import Log
