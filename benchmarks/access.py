@@ -2,7 +2,7 @@
 
 Usage: python -m benchmarks.access [--bindings N …] [--requests N] [--seed S]
 
-Prints one JSON object. Requests are drawn over all principals, resources and operations, so that caches of the
+Requests are drawn over all principals, resources and operations, so that caches of the
 processor are as cold as in service. `decide_us` is the whole decision, reason and findings included; `limit_us` looks
 up the same subjects and scopes in plain dictionaries and keeps nothing, with the scopes' texts ready made.
 """
@@ -10,15 +10,14 @@ up the same subjects and scopes in plain dictionaries and keeps nothing, with th
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from benchmarks.measure import Loads, recorded, result, show
 from falaj.access import rules, scopes, tokens
 from falaj.access.records import Binding, Principal, Request
 from falaj.access.roles import Roles
@@ -129,7 +128,7 @@ def look_up(prepared: tuple[tuple[dict[str, tuple[Binding, ...]], ...], tuple[st
     return found
 
 
-def measure(count: int, requests: int, seed: int) -> dict[str, object]:
+def measure(count: int, requests: int, seed: int) -> dict[str, Any]:
     """One row of the result."""
     world = World(count, seed)
     begin = time.perf_counter()
@@ -183,20 +182,21 @@ def refused(text: str, row: tokens.Token | None, key: bytes) -> bool:
     raise AssertionError("a wrong token was taken")
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bindings", type=int, nargs="+", default=[10, 1_000, 100_000])
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
-    args = parser.parse_args()
-    result = {
-        "name": "access",
-        "load": os.getloadavg()[0],
-        "seed": args.seed,
-        "decisions": [measure(n, args.requests, args.seed) for n in args.bindings],
-        "tokens": token_costs(5_000),
-    }
-    print(json.dumps(result, indent=2))
+    given = parser.parse_args(argv)
+    loads = Loads()
+    decisions = [measure(n, given.requests, given.seed) for n in given.bindings]
+    checks = token_costs(5_000)
+    others = [
+        recorded(f"access decision, {d['bindings']:,} bindings", "µs", d["decide_us"], d["limit_us"]) for d in decisions
+    ]
+    others += [recorded("token checked", "µs", checks["check_us"])]
+    show(result("access", loads, (), others, seed=given.seed, decisions=decisions, tokens=checks))
 
 
 if __name__ == "__main__":

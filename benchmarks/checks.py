@@ -12,18 +12,16 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import os
-import resource
-import statistics
-import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from benchmarks.measure import Loads, median, peak_mib, recorded, result, show, spawned, turns
 from falaj.data import checks, contract
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "flights"
@@ -55,52 +53,50 @@ def judge(file: Path, scratch: Path) -> dict[str, Any]:
         "rules": len(report.findings),
         "cpu_s": time.process_time() - cpu,
         "wall_s": time.perf_counter() - wall,
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mib": peak_mib(),
     }
 
 
-def measured(module: str, file: Path, scratch: Path, *more: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", module, *more, str(file), str(scratch)]
-    figures: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return figures
+def figures(words: Sequence[str]) -> dict[str, Any]:
+    """What a process measured of itself, starting left out."""
+    found: dict[str, Any] = json.loads(spawned(words).out)
+    return found
 
 
-def main() -> None:
-    """Print the figures as JSON."""
-    if sys.argv[1:2] == ["--judge"]:
-        print(json.dumps(judge(Path(sys.argv[2]), Path(sys.argv[3]))))
-        return
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--copies", type=int, default=3)
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--copies", type=int, default=3, help="of the year (default: 3, about a million flights)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--source", help="folder of flights.csv.zip; default: the installed package")
-    given = parser.parse_args()
+    parser.add_argument("--judge", nargs=2, type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args(argv)
+    if given.judge:
+        print(json.dumps(judge(*given.judge)))
+        return
+    loads = Loads()
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder, "scratch")
         scratch.mkdir()
         file = made_flights(Path(folder), given.copies, given.source)
-        runs: dict[str, list[dict[str, Any]]] = {"bare": [], "falaj": []}
-        for _ in range(given.rounds):
-            runs["bare"].append(measured("benchmarks.limits.checks", file, scratch))
-            runs["falaj"].append(measured("benchmarks.checks", file, scratch, "--judge"))
-        middle = {who: statistics.median(run["cpu_s"] for run in them) for who, them in runs.items()}
-        print(
-            json.dumps(
-                {
-                    "what": "contract of flights over one Parquet file, CPU s",
-                    "rows": runs["bare"][0]["rows"],
-                    "file_mib": round(file.stat().st_size / 2**20, 1),
-                    "value": round(middle["falaj"], 3),
-                    "limit": round(middle["bare"], 3),
-                    "ratio": round(middle["falaj"] / middle["bare"], 2),
-                    "wall_s": round(statistics.median(run["wall_s"] for run in runs["falaj"]), 3),
-                    "peak_mib": {who: round(max(run["peak_mib"] for run in them)) for who, them in runs.items()},
-                    "failed": runs["falaj"][0]["failed"],
-                    "load": os.getloadavg()[0],
-                },
-                ensure_ascii=False,
-            )
+        words = [str(file), str(scratch)]
+        runs = turns(
+            {
+                "bare": partial(figures, ["-m", "benchmarks.limits.checks", *words]),
+                "falaj": partial(figures, ["-m", "benchmarks.checks", "--judge", *words]),
+            },
+            given.rounds,
         )
+        file_mib = round(file.stat().st_size / 2**20, 1)
+    cpu = {who: median([run["cpu_s"] for run in them]) for who, them in runs.items()}
+    peak = {who: max(run["peak_mib"] for run in them) for who, them in runs.items()}
+    rows = runs["bare"][0]["rows"]
+    others = [
+        recorded(f"contract of {rows:,} flights", "CPU s", cpu["falaj"], cpu["bare"]),
+        recorded(f"contract of {rows:,} flights, peak memory", "MiB", peak["falaj"], peak["bare"]),
+    ]
+    facts = {"rows": rows, "file_mib": file_mib, "rounds": given.rounds, "failed": runs["falaj"][0]["failed"]}
+    show(result("checks", loads, (), others, **facts))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -30,8 +31,7 @@ class Used(NamedTuple):
 
     Attributes:
         cpu_s: user and system time, of the processes that it waited for too.
-        peak_mib: its greatest resident size; never shown as less than that of the process which started it (Linux
-            hands the mark on at exec), so whoever starts it stays small.
+        peak_mib: its greatest resident size, or that of the largest of those processes.
         out: what it printed.
     """
 
@@ -41,22 +41,42 @@ class Used(NamedTuple):
     out: str
 
 
+# A process starts with the peak of the one it was started by (Linux hands the mark on at exec). So the one that
+# starts what is measured is a bare interpreter, and the figures are its own child's.
+_WATCHER = """
+import json, os, sys, time
+begin = time.perf_counter()
+_, status, used = os.wait4(os.posix_spawn(sys.argv[2], sys.argv[2:], os.environ), 0)
+wall = time.perf_counter() - begin
+figures = [os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, wall, used.ru_maxrss / 1024]
+os.write(int(sys.argv[1]), json.dumps(figures).encode())
+"""
+
+
 def spawned(words: Sequence[str], *, environment: Mapping[str, str] | None = None) -> Used:
     """Run this interpreter with these words and measure the process from outside.
 
     Raises: RuntimeError where it fails; its errors stand on stderr.
     """
-    with tempfile.TemporaryFile() as out:
-        actions = [(os.POSIX_SPAWN_DUP2, out.fileno(), 1)]
-        begin = time.perf_counter()
-        pid = os.posix_spawn(sys.executable, [sys.executable, *words], environment or os.environ, file_actions=actions)
-        _, status, used = os.wait4(pid, 0)
-        wall = time.perf_counter() - begin
+    ours, theirs = os.pipe()
+    with os.fdopen(ours) as figures, tempfile.TemporaryFile() as out:
+        command = [sys.executable, "-I", "-S", "-c", _WATCHER, str(theirs), sys.executable, *words]
+        subprocess.run(command, stdout=out, env=environment, pass_fds=[theirs], check=True)
+        os.close(theirs)
+        status, cpu, wall, peak = json.loads(figures.read())
         if status:
-            raise RuntimeError(f"{' '.join(words)}: status {os.waitstatus_to_exitcode(status)}")
+            raise RuntimeError(f"{' '.join(words)}: status {status}")
         out.seek(0)
         text = out.read().decode()
-    return Used(used.ru_utime + used.ru_stime, wall, used.ru_maxrss / 1024, text)
+    return Used(cpu, wall, peak, text)
+
+
+def peak_mib() -> float:
+    """The greatest resident size of this process since it began to run what it runs."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError("the system does not tell the peak of a process")
 
 
 class Took(NamedTuple):

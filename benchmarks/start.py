@@ -2,65 +2,47 @@
 
 Usage: python -m benchmarks.start [--runs N]
 
-Prints one JSON object. Each is a process of its own, measured by its user and system time; the kinds take turns, so
-that the machine's load falls on all alike, and the medians are compared. Byte code is compiled before.
+Each is a process of its own, measured by its user and system time; the kinds take turns, and the medians are compared.
+Byte code is compiled before.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import statistics
-import sys
-from pathlib import Path
+from collections.abc import Sequence
+from functools import partial
+
+from benchmarks.measure import Loads, bar, median, recorded, result, show, spawned, spread, turns
 
 BARE = "pass"
-KINDS: dict[str, tuple[list[str], float | None]] = {
-    # name: (what the interpreter is given, the bar in multiples of the bare start)
-    BARE: (["-c", "pass"], None),
-    "import_falaj": (["-c", "import falaj"], 8.0),
-    "help": (["-m", "falaj.cli.main", "--help"], 12.0),
-    "command_help": (["-m", "falaj.cli.main", "promote", "--help"], None),
-    "completion": (["-m", "falaj.cli.main", "__complete", "falaj pro"], None),
+KINDS: dict[str, list[str]] = {
+    BARE: ["-c", "pass"],
+    "import falaj": ["-c", "import falaj"],
+    "falaj --help": ["-m", "falaj.cli.main", "--help"],
+    "falaj promote --help": ["-m", "falaj.cli.main", "promote", "--help"],
+    "completion of a command": ["-m", "falaj.cli.main", "__complete", "falaj pro"],
 }
+BARS = {"import falaj": 8.0, "falaj --help": 12.0}
 
 
 def cpu_ms(words: list[str]) -> float:
     """User and system milliseconds of one process. Raises: RuntimeError where it fails."""
-    quiet = [(os.POSIX_SPAWN_OPEN, at, os.devnull, os.O_WRONLY, 0) for at in (1, 2)]
-    pid = os.posix_spawn(sys.executable, [sys.executable, *words], os.environ, file_actions=quiet)
-    _, status, used = os.wait4(pid, 0)
-    if status:
-        raise RuntimeError(f"{' '.join(words)}: status {status}")
-    return (used.ru_utime + used.ru_stime) * 1000
+    return spawned(words).cpu_s * 1000
 
 
-def measure(runs: int) -> dict[str, dict[str, float | bool]]:
-    """Each kind's median, its multiple of the bare start, and whether that is within its bar."""
-    took: dict[str, list[float]] = {name: [] for name in KINDS}
-    for words, _ in KINDS.values():
-        cpu_ms(words)
-    for _ in range(runs):
-        for name, (words, _) in KINDS.items():
-            took[name].append(cpu_ms(words))
-    bare = statistics.median(took[BARE])
-    out: dict[str, dict[str, float | bool]] = {}
-    for name, (_, bar) in KINDS.items():
-        value = statistics.median(took[name])
-        out[name] = {"cpu_ms": round(value, 1), "ratio": round(value / bare, 2)}
-        if bar is not None:
-            out[name] |= {"bar": bar, "met": value <= bar * bare}
-    return out
-
-
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=30, metavar="N", help="processes of each kind (default: 30)")
-    args = parser.parse_args()
-    os.chdir(Path(__file__).resolve().parents[1])
-    result = {"name": "start", "load": os.getloadavg()[0], "runs": args.runs, "starts": measure(args.runs)}
-    print(json.dumps(result, indent=2))
+    given = parser.parse_args(argv)
+    loads = Loads()
+    for words in KINDS.values():
+        cpu_ms(words)
+    took = turns({name: partial(cpu_ms, words) for name, words in KINDS.items()}, given.runs)
+    middle = {name: median(values) for name, values in took.items()}
+    bars = [bar(name, "CPU ms", middle[name], middle[BARE], at_most=most) for name, most in BARS.items()]
+    others = [recorded(name, "CPU ms", middle[name], middle[BARE]) for name in KINDS if name not in {BARE, *BARS}]
+    show(result("start", loads, bars, others, runs=given.runs, cpu_ms={n: spread(v) for n, v in took.items()}))
 
 
 if __name__ == "__main__":

@@ -6,11 +6,12 @@ Usage: python -m benchmarks.limits.checks FILE.parquet SCRATCH
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 
 import duckdb
+
+from benchmarks.measure import peak_mib
 
 RULES = """
 SELECT count(*),
@@ -55,7 +56,7 @@ def main() -> None:
         "nulls": [counts[8], counts[12]],
         "cpu_s": time.process_time() - cpu,
         "wall_s": time.perf_counter() - wall,
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mib": peak_mib(),
     }
     print(json.dumps(figures))
 
