@@ -21,7 +21,8 @@ from benchmarks import report
 from benchmarks.machine import describe
 from benchmarks.measure import ROOT
 
-NAMES = ("start", "ref_move", "writers", "objects", "ledger_verify", "checks", "access", "http", "serving")
+FIRST = ("start", "ref_move", "writers", "objects", "ledger_verify")
+SHARED = {"__main__", "machine", "measure", "report"}
 RESULTS = ROOT / "build" / "bench"
 PAGE = ROOT / "docs" / "benchmarks.md"
 
