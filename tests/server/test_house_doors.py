@@ -41,6 +41,8 @@ def sample(field: str, project: str) -> Any:
         "principal": "badr",
         "operation": "asset.show",
         "files": [{"staged": ID, "name": "a.csv", "path": "contracts/a.yaml", "text": ""}],
+        "graph": {"pipeline": "word", "nodes": [{"id": "step", "returns": "int"}]},
+        "source": {"staged": ID, "name": "source.json"},
         "file": "2013-01.csv",
         "label": "arr_delay > 30",
         "confirm": "flights",

@@ -31,6 +31,7 @@ from tests.platform.places import contract, rows
 from tests.server.house import House
 
 SCHEMA = schemathesis.openapi.from_dict(openapi.document(routes(every_operation())))
+SCHEMA.config.checks.negative_data_rejection.expected_statuses = ["4xx"]
 OPERATIONS = [result.ok() for result in SCHEMA.get_all_operations()]
 CHECKS = [
     not_a_server_error,
@@ -39,7 +40,7 @@ CHECKS = [
     response_schema_conformance,
     response_headers_conformance,
 ]
-EXAMPLES = 4
+EXAMPLES = {"sqlite": 4, "postgresql": 2}
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -64,14 +65,20 @@ def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def test_what_is_answered_is_what_the_document_says(
     house: House, operation: Any, mode: GenerationMode, seed: int
 ) -> None:
-    checks = [*CHECKS, negative_data_rejection] if mode.is_negative else CHECKS
+    # An unknown argument of a query string may have a value that leaves no trace in it; a body shows all it holds.
+    refused = [negative_data_rejection] if mode.is_negative and operation.method == "post" else []
 
     @seeded(seed)
-    @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=EXAMPLES[house.platform.ground.database.dialect],
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(case=operation.as_strategy(generation_mode=mode))
     def asked(case: Any) -> None:
         headers = {"Authorization": f"Bearer {house.token}", "Prefer": "wait=30"}
-        case.call_and_validate(base_url=house.url, headers=headers, checks=checks)
+        case.call_and_validate(base_url=house.url, headers=headers, checks=[*CHECKS, *refused])
 
     asked()
 
