@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from falaj.pipelines.definitions import pipeline as pipeline
     from falaj.pipelines.definitions import register as register
     from falaj.pipelines.definitions import step as step
+    from falaj.pipelines.inside import log as log
+    from falaj.pipelines.inside import point_in_time as point_in_time
 
 __version__ = "0.1.0"
 __all__ = [
@@ -53,9 +55,11 @@ __all__ = [
     "connect",
     "count",
     "dataset",
+    "log",
     "mean",
     "open",
     "pipeline",
+    "point_in_time",
     "register",
     "step",
     "sum_of",
@@ -70,6 +74,7 @@ _HOME = {
     **dict.fromkeys(
         ("Metrics", "Table", "best", "dataset", "pipeline", "register", "step"), "falaj.pipelines.definitions"
     ),
+    **dict.fromkeys(("log", "point_in_time"), "falaj.pipelines.inside"),
 }
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 VersionState = Literal["live", "rejected", "retired", "erased"]
-RunState = Literal["running", "done", "failed", "lost"]
+RunState = Literal["running", "done", "failed", "lost", "cancelled"]
 MoveSort = Literal["move", "promote", "rollback"]
 ProposalState = Literal["open", "moved", "withdrawn"]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import sys
 from collections.abc import Iterator, Mapping
 
 from falaj.core.digests import sha256
@@ -156,3 +157,17 @@ def _name_of(statement: ast.stmt) -> str:
 
 def _is_text(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+
+def modules_of(files: Files) -> list[str]:
+    """The modules that a project's files import from elsewhere, the standard library left out; sorted."""
+    found: set[str] = set()
+    for path in files:
+        for one in ast.walk(_parsed(files, path)):
+            if isinstance(one, ast.Import):
+                found |= {alias.name for alias in one.names}
+            elif isinstance(one, ast.ImportFrom) and one.module and not one.level:
+                found.add(one.module)
+    own = {path.split("/")[0].removesuffix(".py") for path in files}
+    passed = own | sys.stdlib_module_names | {"falaj"}
+    return sorted(name for name in found if name.partition(".")[0] not in passed)

@@ -119,12 +119,16 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     """Payload of the kind `pipeline`; the content of a version is the files.
 
     Attributes:
+        code: the state of its Git work tree (see `capture`), empty where there is none.
         environment: digest of the distributions where it was defined, "" where not known.
+        digest: SHA-256 of graph, files and environment, by which an unchanged pipeline is known.
     """
 
     graph: Graph
     files: tuple[SourceFile, ...]
+    code: dict[str, Any] = {}
     environment: str = ""
+    digest: str = ""
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from falaj.core.digests import sha256
 from falaj.core.encoding import canonical
+from falaj.core.errors import TooLarge
 from falaj.core.names import name, printable
 from falaj.pipelines.errors import PipelineInvalid
-from falaj.pipelines.records import Arg, Graph, Node, Param
+from falaj.pipelines.records import MAX_FILES, MAX_SOURCE_BYTES, Arg, Graph, Node, Param, Pipeline, SourceFile
 
 _SIZE = re.compile(r"(\d{1,6}) ?(MiB|GiB)")
 _SPAN = re.compile(r"(\d{1,6}) ?([smhd])")
@@ -186,3 +187,26 @@ def shown_item(step: str, item: int, label: str = "") -> str:
 
 def _article(type_: str) -> str:
     return f"an {type_}" if type_[0] in "aeiou" else f"a {type_}"
+
+
+_FILE = re.compile(r"(?!.*\.\.)(?:[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}/){0,20}[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}\.py")
+
+
+def check_source(files: Mapping[str, str]) -> dict[str, bytes]:
+    """The files of a project as they came in from outside. Raises: PipelineInvalid, TooLarge."""
+    if not 1 <= len(files) <= MAX_FILES:
+        raise PipelineInvalid(f"source: {len(files)} files: 1 to {MAX_FILES:,} are expected")
+    for path in files:
+        if not _FILE.fullmatch(path):
+            raise PipelineInvalid(f"source: {printable(path)} is no path of a Python file below a project")
+    out = {path: text.encode() for path, text in sorted(files.items())}
+    if (size := sum(map(len, out.values()))) > MAX_SOURCE_BYTES:
+        raise TooLarge(f"source: {size:,} bytes, at most {MAX_SOURCE_BYTES:,}", next_step="keep data out of the code")
+    return out
+
+
+def defined(graph: Graph, files: Mapping[str, bytes], code: Mapping[str, Any], environment: str) -> Pipeline:
+    """A pipeline as it is kept. The state of Git is told beside it: alone, it makes no other pipeline of it."""
+    listed = tuple(SourceFile(path=p, sha256=sha256(b), size_bytes=len(b)) for p, b in sorted(files.items()))
+    digest = sha256(canonical([graph, listed, environment]))
+    return Pipeline(graph=graph, files=listed, code=dict(code), environment=environment, digest=digest)

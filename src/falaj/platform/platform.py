@@ -8,7 +8,7 @@ platform.close()
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from falaj.core.entries import What
 from falaj.core.errors import Conflict, FalajError, NotFound
 from falaj.door import Caller, Door
 from falaj.models.verification import check_fit
+from falaj.pipelines.engine import ELSEWHERE, ENGINE, Elsewhere
 from falaj.platform import opening
 from falaj.platform.embedded import EmbeddedSession
 from falaj.platform.facts import Facts
@@ -39,7 +40,7 @@ from falaj.trust.access_operations import claim as claim_store
 from falaj.trust.records import PrincipalView
 from falaj.trust.rules import span
 
-STAGING_OPERATIONS = ("data.add", "model.register")
+STAGING_OPERATIONS = ("data.add", "model.register", "pipeline.apply")
 ONE_TIME = "24h"
 
 
@@ -67,10 +68,30 @@ class Platform:
         self._server = server
         self.ground.publish_to(publisher)
         self.caller = Caller(principal=opening.owner_of(self.ground, opened.actor), embedded=True)
+        self._fill_ports()
         self._sequencer: Sequencer | None = None
         if server:
             self._sequencer = Sequencer(self.ground.log, self.ground.database, self.ground.signer, publisher.publish)
             self._sequencer.start()
+
+    def _fill_ports(self) -> None:
+        """What rooms ask for without knowing who does it: where steps run, what other rooms do for a run."""
+
+        def engine() -> object:
+            from falaj import capture
+            from falaj.engines.local import LocalEngine
+
+            return LocalEngine(capture.environment)
+
+        def call(caller: Caller, project: str, operation: str, args: Mapping[str, Any]) -> Any:
+            return self.door.call(operation, args, caller=caller, project=project)
+
+        def stage(caller: Caller, path: Path) -> dict[str, str]:
+            told = self.staging.name(path, caller)
+            return {"staged": told["staged"], "name": told["name"]}
+
+        self.ground.fill(ENGINE, engine)
+        self.ground.fill(ELSEWHERE, lambda: Elsewhere(call, stage))
 
     @classmethod
     def create(cls, place: Path, project: str, *, database: str = "", kinds: Iterable[Kind[Any]] = ()) -> Self:

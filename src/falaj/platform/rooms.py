@@ -15,11 +15,24 @@ from falaj.gates import operations as gates
 from falaj.gates.kinds import GATE
 from falaj.models import operations as models
 from falaj.models.kinds import MODEL
+from falaj.pipelines import operations as pipelines
+from falaj.pipelines.kinds import ARTIFACT, PIPELINE
 from falaj.store.kinds import Kind
 from falaj.tracking import operations as tracking
 from falaj.trust import access_operations, key_operations, ledger_operations, store_operations
 
-KINDS: tuple[Kind[Any], ...] = (DATASET, CONTRACT, FEATURE_VIEW, FEATURE_SERVICE, MODEL, GATE, POLICY, LOCATION)
+KINDS: tuple[Kind[Any], ...] = (
+    DATASET,
+    CONTRACT,
+    FEATURE_VIEW,
+    FEATURE_SERVICE,
+    PIPELINE,
+    ARTIFACT,
+    MODEL,
+    GATE,
+    POLICY,
+    LOCATION,
+)
 ROOMS = (
     assets,
     access_operations,
@@ -29,6 +42,7 @@ ROOMS = (
     data,
     features,
     tracking,
+    pipelines,
     models,
     gates,
 )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from falaj.core.encoding import decode, moment, parse_moment
+from falaj.core.errors import MissingPart
 from falaj.core.records import Project
 from falaj.store.catalog import Catalog
 from falaj.store.content import Contents
@@ -67,7 +69,18 @@ class Ground:
         self._remembered = itertools.count()
         self.residency: Callable[[Transaction, str, str], None] = lambda _tx, _project, _what: None
         self.publisher: Publisher | None = None
+        self._ports: dict[str, Callable[[], object]] = {}
         self.heads = Heads(log, database, signer, self._publish)
+
+    def fill(self, port: str, adapter: Callable[[], object]) -> None:
+        """Put something behind a port of the rooms; it is made when it is first asked for."""
+        self._ports[port] = cache(adapter)
+
+    def port(self, port: str) -> Any:
+        """What the platform put behind a port. Raises: MissingPart where it put nothing."""
+        if port not in self._ports:
+            raise MissingPart(f"{port}: nothing does this here", next_step="open the store by the platform")
+        return self._ports[port]()
 
     def publish_to(self, publisher: Publisher) -> None:
         """From now on signed heads are kept there too, and none is signed that does not continue what lies there."""

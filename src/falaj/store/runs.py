@@ -127,7 +127,12 @@ def running(tx: Transaction) -> list[Run]:
 
 def this_process() -> str:
     """`host:pid:start`, unique while the host is up: a pid alone is given anew."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_start_of(os.getpid())}"
+    return process(os.getpid())
+
+
+def process(pid: int) -> str:
+    """A process of this host as `host:pid:start`."""
+    return f"{socket.gethostname()}:{pid}:{_start_of(pid)}"
 
 
 def is_alive(owner: str) -> bool | None:

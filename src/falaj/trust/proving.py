@@ -15,6 +15,7 @@ from falaj.store.ledger.source import SqlSource
 from falaj.store.ledger.verify import Report, verify
 from falaj.store.metadata import Transaction
 from falaj.store.metadata.tables import Table
+from falaj.store.steps import STEP
 from falaj.trust.records import ProblemView, Verified
 
 GOVERNED: tuple[Table[Any], ...] = (
@@ -30,6 +31,7 @@ GOVERNED: tuple[Table[Any], ...] = (
     rows.APPROVAL,
     rows.RUN,
     rows.RUN_LINK,
+    STEP,
     *ACCESS_TABLES,
     KEY,
 )

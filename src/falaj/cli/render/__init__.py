@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from falaj.cli.render import assets, local, rooms, shapes, trust
+from falaj.cli.render import assets, local, pipelines, rooms, shapes, trust
 from falaj.cli.render.errors import error_lines, failed_findings, finding_lines
 from falaj.cli.render.shapes import Lines, Renderer
 
@@ -16,6 +16,7 @@ RENDERERS: dict[str, Renderer] = {
     "asset": assets.told_asset,
     "assets": assets.told_assets,
     "bindings": trust.told_bindings,
+    "cancelled": pipelines.told_cancelled,
     "collected": trust.told_collected,
     "contract": rooms.told_contract,
     "data_added": rooms.told_data_added,
@@ -38,6 +39,8 @@ RENDERERS: dict[str, Renderer] = {
     "logout": local.told_logout,
     "model_verified": rooms.told_model_verified,
     "move": assets.told_move,
+    "pipeline": pipelines.told_pipeline,
+    "pipeline_run": pipelines.told_pipeline_run,
     "plain": shapes.told_plain,
     "predicted": rooms.told_predicted,
     "principal": trust.told_principal,

@@ -6,9 +6,15 @@ operation's `faces.cli` has its command here, and each command here has its oper
 """
 
 from falaj.cli.spec import Command
-from falaj.cli.table import assets, rooms, trust, upkeep
+from falaj.cli.table import assets, pipelines, rooms, trust, upkeep
 from falaj.cli.table.common import GLOBAL
 
 __all__ = ["COMMANDS", "GLOBAL"]
 
-COMMANDS: tuple[Command, ...] = (*assets.COMMANDS, *rooms.COMMANDS, *trust.COMMANDS, *upkeep.COMMANDS)
+COMMANDS: tuple[Command, ...] = (
+    *assets.COMMANDS,
+    *rooms.COMMANDS,
+    *pipelines.COMMANDS,
+    *trust.COMMANDS,
+    *upkeep.COMMANDS,
+)

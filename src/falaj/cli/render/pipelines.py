@@ -1,0 +1,58 @@
+"""How pipelines and their runs are told. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from falaj.cli.render.shapes import Lines, entry_of, fields, indented, joined, short
+from falaj.cli.text import counted, safe, table
+
+MARKS = {"done": "✓", "cached": "=", "failed": "✗", "cancelled": "-", "lost": "?", "running": "…"}
+
+
+def told_pipeline_run(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """A run of a pipeline: each step with its time, what was not computed again, what was registered."""
+    head = joined(
+        f"{safe(result['pipeline'])} v{result['version']}",
+        f"{counted(result['computed'], 'step')} computed" if result["computed"] else "nothing to compute",
+        f"{result['cached']} as committed before" if result["cached"] else "",
+        f"{result['seconds']:,.1f} s",
+    )
+    made = [f"registered  {short(thing).replace(':', ' v')}" for thing in result["registered"]]
+    where = joined(f"run {safe(result['run'])}", f"falaj run show {safe(result['run'])}", entry_of(result))
+    return [head, *indented(step_lines(result["steps"])), *made, where]
+
+
+def step_lines(steps: Iterable[Mapping[str, Any]]) -> Lines:
+    """Steps, one a line: name, how it went, time, what it came to, or why it failed."""
+    rows = []
+    for step in steps:
+        error = step.get("error") or {}
+        where = f" ({safe(error['where'])})" if error.get("where") else ""
+        told = f"{safe(error.get('message', ''), 300)}{where}" if error else safe(step["output"])
+        time = f"{step['seconds']:,.1f} s" if step["state"] == "done" else safe(step["state"])
+        rows.append((f"{MARKS.get(step['state'], ' ')} {step_name(step)}", time, told))
+    return table(rows, right=(1,))
+
+
+def step_name(step: Mapping[str, Any]) -> str:
+    """`train[31]`."""
+    item = f"[{safe(step['label'] or step['item'])}]" if step["item"] >= 0 else ""
+    return safe(step["step"]) + item
+
+
+def told_pipeline(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """A pipeline: parameters, steps, files."""
+    head = joined(f"{safe(result['pipeline'])} v{result['version']}", safe(result["summary"]))
+    rows = [
+        (safe(node["id"]), ", ".join(safe(one) for one in node["takes"]), f"→ {safe(node['returns'])}")
+        for node in result["nodes"]
+    ]
+    about = fields((("params", result["params"]), ("files", result["files"]), ("environment", result["environment"])))
+    return [head, *indented(table(rows)), *indented(about)]
+
+
+def told_cancelled(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """A run that was cancelled."""
+    return [joined(f"run {safe(result['run'])}", safe(result["state"]), entry_of(result))]

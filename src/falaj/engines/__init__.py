@@ -1,0 +1,1 @@
+"""Engines: adapters that run the attempts of steps, here or elsewhere."""

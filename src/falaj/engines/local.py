@@ -1,0 +1,282 @@
+"""The local engine: attempts as processes of this machine, forked from one that has the libraries imported.
+
+One host is its ceiling. An attempt is ended with all that it began when it is over its time, when its run is cancelled,
+and when whoever runs it dies, however that comes about.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from falaj.core.encoding import decode
+from falaj.core.errors import FalajError
+from falaj.engines import parent
+from falaj.models import formats
+from falaj.pipelines.engine import Ended
+from falaj.pipelines.errors import PipelineInvalid, StepFailed
+from falaj.pipelines.records import Manifest, Task
+from falaj.store import runs
+
+MAX_LOG: Final = 64 * 1024
+MAX_MANIFEST: Final = 8 * 1024 * 1024
+_STARTED_S: Final = 60.0
+_KEPT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "SSL_CERT_FILE")
+
+
+class LocalEngine:
+    """Runs attempts here.
+
+    Args:
+        environment: tells the environment of this interpreter, see `falaj.capture`.
+        cores: how many cores attempts may use at once; default: those that this process may use.
+    """
+
+    def __init__(self, environment: Callable[[], Mapping[str, Any]], cores: float | None = None) -> None:
+        self._environment, self._cores = environment, cores
+        self._captured: Mapping[str, Any] | None = None
+
+    def environment(self) -> Mapping[str, Any]:
+        """The environment of this interpreter; looked at once."""
+        if self._captured is None:
+            self._captured = dict(self._environment())
+        return self._captured
+
+    def slots(self) -> float:
+        """The cores that attempts may use at once."""
+        return self._cores or float(len(os.sched_getaffinity(0)))
+
+    @contextmanager
+    def attempts(self, folder: Path, modules: Sequence[str]) -> Iterator[LocalAttempts]:
+        """See `Engine.attempts`. No process is begun before the first attempt is."""
+        begun = LocalAttempts(folder, modules)
+        try:
+            yield begun
+        finally:
+            begun.close()
+
+    def check_output(self, manifest: Manifest, folder: Path) -> None:
+        """A model must be of a form that holds no code. Raises: ModelRefused, TooLarge."""
+        if manifest.type == "model":
+            formats.inspect(folder / manifest.files[0])
+
+
+class _Running(msgspec.Struct):
+    """An attempt underway."""
+
+    folder: Path
+    task: Task
+    ends_at: float
+    pid: int = 0
+    owner: str = ""
+    is_late: bool = False
+
+
+class LocalAttempts:
+    """The attempts of one run, and the process that they are forked from. For one thread."""
+
+    def __init__(self, folder: Path, modules: Sequence[str]) -> None:
+        self._folder, self._modules = folder, modules
+        self._running: dict[int, _Running] = {}
+        self._ended: list[Ended] = []
+        self._control: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, number: int, task: Task, folder: Path) -> None:
+        """See `Attempts.start`. Raises: StepFailed where no process can be begun."""
+        for name in ("out", "own"):
+            (folder / name).mkdir(parents=True)
+        (folder / "task.json").write_bytes(msgspec.json.encode(task))
+        asked = {"start": number, "folder": str(folder), "exec": task.options.isolation == "exec"}
+        for last in (False, True):  # the parent may have died since the last attempt
+            one = _Running(folder, task, time.monotonic() + task.options.timeout_s)
+            self._running[number] = one
+            try:
+                self._parent().send(json.dumps(asked).encode())
+                self._await_start(one)
+                return
+            except OSError as error:
+                self._running.pop(number, None)
+                self._parent_is_gone()
+                if last:
+                    raise StepFailed(f"no process can be begun: {error}", next_step="look at the machine") from error
+
+    def wait(self, limit_s: float) -> list[Ended]:
+        """See `Attempts.wait`. An attempt over its time is ended here."""
+        now = time.monotonic()
+        for number, one in self._running.items():
+            if now >= one.ends_at and not one.is_late:
+                one.is_late = True
+                self.end(number)
+        soonest = min((one.ends_at - now for one in self._running.values() if not one.is_late), default=limit_s)
+        if not self._ended and self._control is not None:
+            try:
+                self._hear(max(0.0, min(limit_s, soonest)))
+            except OSError:
+                self._parent_is_gone()
+        ended, self._ended = self._ended, []
+        return ended
+
+    def end(self, number: int) -> None:
+        """See `Attempts.end`."""
+        if number in self._running and self._control is not None:
+            with suppress(OSError):
+                self._control.send(json.dumps({"end": number}).encode())
+
+    def close(self) -> None:
+        """End what still runs, and the parent."""
+        self._parent_is_gone()
+        self._ended.clear()
+
+    def _await_start(self, one: _Running) -> None:
+        until = time.monotonic() + _STARTED_S
+        while not one.pid:
+            left = until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("the process that attempts come from does not answer")
+            self._hear(left)
+
+    def _hear(self, limit_s: float) -> None:
+        """Take in one message, if one comes in time. Raises: OSError where the parent is gone."""
+        assert self._control is not None  # noqa: S101  the callers looked
+        if not select.select([self._control], [], [], limit_s)[0]:
+            return
+        message = self._control.recv(parent.MAX_MESSAGE)
+        if not message:
+            raise ConnectionResetError("the process that attempts come from ended")
+        told = json.loads(message)
+        if "started" in told and (one := self._running.get(told["started"])):
+            one.pid = int(told["pid"])
+            one.owner = runs.process(one.pid)
+        elif "ended" in told and (one := self._running.pop(told["ended"], None)):
+            self._ended.append(ended_of(told["ended"], one.task, one.folder, told, is_late=one.is_late))
+
+    def _parent(self) -> socket.socket:
+        if self._control is not None:
+            return self._control
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        source = str(Path(__file__).resolve().parents[2])
+        words = [sys.executable, "-P", "-c", parent.BOOT, str(theirs.fileno()), source, ",".join(self._modules)]
+        try:
+            with (self._folder / "parent.txt").open("ab") as log:
+                self._process = subprocess.Popen(  # noqa: S603  our own interpreter and code, no shell
+                    words,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd=self._folder,
+                    env=_environment(),
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,
+                )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._control = ours
+        return ours
+
+    def _parent_is_gone(self) -> None:
+        """End the parent and all attempts; what it was running is told as lost."""
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        if self._process is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(0 if not any(one.pid for one in self._running.values()) else 1.0)
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+        for number, one in self._running.items():
+            _end_group(one)
+            self._ended.append(ended_of(number, one.task, one.folder, None, is_late=one.is_late))
+        self._running.clear()
+
+
+def _end_group(one: _Running) -> None:
+    """What an attempt began may outlive the parent; its group is its own while it is the process it was."""
+    if one.pid and runs.is_alive(one.owner):
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(one.pid, signal.SIGKILL)
+
+
+def ended_of(number: int, task: Task, folder: Path, told: Mapping[str, Any] | None, *, is_late: bool) -> Ended:
+    """How an attempt ended, from what it left and what the kernel says of it; None where nobody could ask."""
+    peak, log = int(told["peak"]) if told else 0, _log(folder)
+    if is_late:
+        words = f"over its {task.options.timeout_s:,} s"
+        return Ended(number=number, sort="timeout", message=words, peak=peak, log=log)
+    if told is None:
+        words = "the process that it came from was killed"
+        return Ended(number=number, sort="lost", message=words, log=log)
+    code = os.waitstatus_to_exitcode(int(told["status"]))
+    if code < 0:
+        words = f"ended by {signal.Signals(-code).name}"
+        if code == -signal.SIGKILL:
+            words += ": the machine was out of memory, or somebody ended it"
+        return Ended(number=number, sort="signal", message=words, peak=peak, log=log)
+    if code == 0 and (folder / "manifest.json").is_file():
+        try:
+            return Ended(number=number, manifest=_manifest(task, folder), peak=peak, log=log)
+        except FalajError as error:
+            return Ended(number=number, sort=error.code, message=error.message, peak=peak, log=log)
+    failed = _failure(folder)
+    words = failed.get("message") or f"ended with exit code {code} before its end"
+    sort = failed.get("sort") or "signal"
+    return Ended(number=number, sort=sort, message=words, where=failed.get("where", ""), peak=peak, log=log)
+
+
+def _manifest(task: Task, folder: Path) -> Manifest:
+    """What the attempt hands back. It was written by a person's code: believed only as far as it was checked."""
+    file = folder / "manifest.json"
+    if file.stat().st_size > MAX_MANIFEST:
+        raise PipelineInvalid(f"{task.step}: what it says of its output is over {MAX_MANIFEST >> 20} MiB")
+    manifest = decode(file.read_bytes(), Manifest, f"{task.step}: its output")
+    if manifest.type != task.returns or not manifest.files:
+        raise PipelineInvalid(f"{task.step}: a {manifest.type} came back, a {task.returns} was meant")
+    for name in manifest.files:
+        path = folder / "out" / name
+        if Path(name).name != name or path.is_symlink() or not path.is_file():
+            raise PipelineInvalid(f"{task.step}: {name[:100]!r} is no file of its output")
+    return manifest
+
+
+def _failure(folder: Path) -> dict[str, str]:
+    with suppress(OSError, msgspec.MsgspecError):
+        return msgspec.json.decode((folder / "error.json").read_bytes(), type=dict[str, str])
+    return {}
+
+
+def _log(folder: Path) -> str:
+    with suppress(OSError), (folder / "log.txt").open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - MAX_LOG))
+        return file.read(MAX_LOG).decode("utf-8", "replace")
+    return ""
+
+
+def _environment() -> dict[str, str]:
+    """What attempts know of their surroundings: no token, no secret; settings by which a fork and a run repeat."""
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return {
+        "LC_ALL": "C.UTF-8",
+        **kept,
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        # A process with two threads cannot be forked safely: these two begin some when they are imported.
+        "OPENBLAS_NUM_THREADS": "1",
+        "JE_ARROW_MALLOC_CONF": "background_thread:false",
+    }

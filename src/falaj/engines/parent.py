@@ -1,0 +1,141 @@
+"""The process that attempts are forked from: it imports what the project's files import, then only forks.
+
+    python -P -c … FD SOURCE MODULES
+
+Importing scikit-learn takes seconds, a fork milliseconds. So libraries are imported here once, and nothing is ever
+computed: a library that began threads could not be forked, and where one did, attempts are executed anew instead. Its
+only tie is one socket; it ends when that closes, and every attempt ends with it.
+
+    in    {"start": 7, "folder": "…", "exec": false}      {"end": 7}
+    out   {"ready": …}   {"started": 7, "pid": 4711}   {"ended": 7, "status": 0, "peak": 183500800}
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from falaj.engines import worker
+from falaj.models.jail import end_with_parent
+
+MAX_MESSAGE = 64 * 1024
+OURS = ("numpy", "falaj.engines.outputs")
+
+
+class Parent:
+    """Forks, watches and ends attempts, one socket's worth."""
+
+    def __init__(self, control: socket.socket, source: str) -> None:
+        self.control, self.source = control, source
+        self.children: dict[int, tuple[int, int]] = {}  # pidfd -> (number, pid)
+
+    def serve(self) -> None:
+        """Answer until the socket closes."""
+        while True:
+            waiting = [self.control.fileno(), *self.children]
+            for handle in select.select(waiting, [], [])[0]:
+                if handle in self.children:
+                    self._ended(handle)
+                elif not self._asked():
+                    return
+
+    def end_all(self) -> None:
+        """End every attempt with all that it began."""
+        for _, pid in self.children.values():
+            _kill(pid)
+
+    def _asked(self) -> bool:
+        message = self.control.recv(MAX_MESSAGE)
+        if not message:
+            return False
+        asked = json.loads(message)
+        if "start" in asked:
+            self._start(int(asked["start"]), Path(asked["folder"]), anew=bool(asked["exec"]))
+        else:
+            for number, pid in self.children.values():
+                if number == asked["end"]:
+                    _kill(pid)
+        return True
+
+    def _start(self, number: int, folder: Path, *, anew: bool) -> None:
+        anew = anew or _threads() != 1
+        ours = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self._child(folder, ours, anew=anew)
+        self.children[os.pidfd_open(pid)] = (number, pid)
+        self._say({"started": number, "pid": pid})
+
+    def _child(self, folder: Path, parent: int, *, anew: bool) -> None:
+        code = worker.FAILED
+        try:
+            end_with_parent()
+            if os.getppid() != parent:  # it ended before the kernel was told
+                os._exit(code)
+            if anew:
+                words = ["-P", "-c", BOOT_WORKER, self.source, str(folder)]
+                os.execv(sys.executable, [sys.executable, *words])  # noqa: S606  our own interpreter and code
+            worker.become(folder)
+            code = worker.run(folder)
+        except BaseException:  # noqa: BLE001  the last words of the process
+            sys.excepthook(*sys.exc_info())
+        finally:
+            worker.finish(code)
+
+    def _ended(self, handle: int) -> None:
+        number, pid = self.children.pop(handle)
+        os.close(handle)
+        # The group of the session is still its own while its leader is not waited for.
+        _kill(pid)
+        _, status, usage = os.wait4(pid, 0)
+        self._say({"ended": number, "status": status, "peak": usage.ru_maxrss * 1024})
+
+    def _say(self, message: dict[str, Any]) -> None:
+        with suppress(OSError):  # the one who asked is gone, and the next look at the socket ends this process
+            self.control.send(json.dumps(message).encode())
+
+
+BOOT = "import sys; sys.path.append(sys.argv[2]); from falaj.engines.parent import main; main()"
+BOOT_WORKER = (
+    "import sys; from pathlib import Path; sys.path.append(sys.argv[1]); from falaj.engines import worker; "
+    "folder = Path(sys.argv[2]); worker.become(folder); worker.finish(worker.run(folder))"
+)
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)  # it may not have made its session yet
+
+
+def _threads() -> int:
+    return len(os.listdir("/proc/self/task"))  # noqa: PTH208  names alone
+
+
+def main() -> None:
+    """Import what is asked for, then serve the socket."""
+    handle, source, modules = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+    control = socket.socket(fileno=handle)
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started us, who ends us in good order
+    for name in (*OURS, *modules.split(",")):
+        with suppress(BaseException):  # the step itself says what it lacks
+            importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
+    control.send(json.dumps({"ready": _threads()}).encode())
+    parent = Parent(control, source)
+    try:
+        parent.serve()
+    finally:
+        parent.end_all()

@@ -1,0 +1,267 @@
+"""What attempts leave behind in the store: the claim before one begins, its output committed once, its failure.
+
+Bytes go first; then one transaction: the output's version, its run and lineage, and the attempt's row, fenced by the
+attempt. What was given up in the meantime commits nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from falaj.core.digests import sha256
+from falaj.core.encoding import canonical, moment, parse_moment
+from falaj.core.entries import What
+from falaj.core.errors import Conflict
+from falaj.core.names import printable
+from falaj.core.records import Asset, Version
+from falaj.door import Context
+from falaj.pipelines.engine import Ended
+from falaj.pipelines.errors import StaleAttempt
+from falaj.pipelines.kinds import ARTIFACT
+from falaj.pipelines.plan import Plan
+from falaj.pipelines.records import Artifact, Manifest, SourceFile
+from falaj.store import runs, steps
+from falaj.store.content import Stored
+from falaj.store.metadata import Transaction
+from falaj.store.rows import ASSET, RUN
+from falaj.store.steps import STEP, Step
+from falaj.store.unit import Unit
+from falaj.tracking.rules import cleaned, finite
+
+LEASE = timedelta(minutes=5)
+MAX_LOG = 16 * 1024
+
+
+class Output(msgspec.Struct, frozen=True, kw_only=True):
+    """What a step came to.
+
+    Attributes:
+        version: of an artifact; of a registered model, that.
+        files: where its files lie in the run's folder; none while nobody needed them.
+    """
+
+    asset: Asset
+    version: Version
+    payload: Artifact
+    files: tuple[Path, ...] = ()
+
+    @property
+    def address(self) -> str:
+        """`artifact/delay.train:3`."""
+        return f"{self.asset.kind}/{self.asset.name}:{self.version.number}"
+
+
+class Use(msgspec.Struct, frozen=True, kw_only=True):
+    """A version that an attempt used, with its role."""
+
+    version: Version
+    role: str
+
+
+def ensure_domain(ctx: Context) -> str:
+    """The key domain of the project's artifacts."""
+    name = f"artifacts-{ctx.project.id}"
+    with ctx.reading() as tx:
+        if ctx.ground.keys.reading(tx).has_domain(name):
+            return name
+    with ctx.begin() as unit:
+        if ctx.ground.contents.ensure_domain(unit, ctx.project.id, name).created:
+            unit.say(What.KEY_CREATED, [ctx.project.id])
+    return name
+
+
+def committed(ctx: Context, tx: Transaction, key: str) -> tuple[Step, Output] | None:
+    """What was committed under a key and is still there, live; None where nothing is."""
+    for step in steps.committed(tx, ctx.project.id, key):
+        asset = ASSET.get(tx, step.asset) if step.asset else None
+        if asset is None or step.version is None:
+            continue
+        version = ctx.ground.catalog.version(tx, asset, step.version)
+        if version.state != "live":
+            continue
+        if asset.kind == ARTIFACT.name:
+            return step, Output(asset=asset, version=version, payload=ctx.ground.catalog.payload(asset, version))
+        return step, registered(asset, version, step)
+    return None
+
+
+def registered(asset: Asset, version: Version, step: Step) -> Output:
+    """A registered model as the output of its step."""
+    value = {"model": asset.name, "version": version.number}
+    told = sha256(canonical(["registered", version.digest]))
+    made = Artifact(pipeline="", step=step.step, item=step.item, type="json", key=step.key, digest=told, value=value)
+    return Output(asset=asset, version=version, payload=made)
+
+
+def claim(ctx: Context, claimed: Sequence[Step]) -> None:
+    """Write down attempts before they begin. Raises: StaleAttempt where the run has ended."""
+    assert ctx.run is not None  # noqa: S101  a job has a run
+    with ctx.begin() as unit:
+        _check_running(unit, ctx.run.id)
+        for step in claimed:
+            unit.add(STEP, step)
+        unit.say(What.STEP_STARTED, [ctx.run.id], detail={"steps": [_shown(step) for step in claimed]})
+
+
+def claimed(
+    ctx: Context, step: str, item: int, label: str, attempt: int, key: str, parts: Mapping[str, str], timeout_s: int
+) -> Step:
+    """A claim to be written."""
+    assert ctx.run is not None  # noqa: S101
+    now = moment_now()
+    until = moment(parse_moment(now) + timedelta(seconds=timeout_s) + LEASE)
+    return Step(
+        run=ctx.run.id,
+        step=step,
+        item=item,
+        attempt=attempt,
+        project=ctx.project.id,
+        label=label,
+        state="running",
+        key=key,
+        parts=dict(parts),
+        owner=ctx.run.owner,
+        started_at=now,
+        lease_until=until,
+    )
+
+
+def moment_now() -> str:
+    """This moment, as it is stored."""
+    from datetime import UTC, datetime
+
+    return moment(datetime.now(UTC))
+
+
+def upload(ctx: Context, domain: str, manifest: Manifest, folder: Path) -> tuple[Stored, tuple[SourceFile, ...]]:
+    """Store the files of an output; all is in the location when this returns."""
+    kept = []
+    with ctx.ground.contents.upload(domain) as upload:
+        for name in manifest.files:
+            with (folder / name).open("rb") as stream:
+                entry = upload.add_file(name, stream, sha256=True)
+            kept.append(SourceFile(path=name, sha256=entry.sha256 or "", size_bytes=entry.size))
+        return upload.finish(), tuple(kept)
+
+
+def commit(
+    ctx: Context, plan: Plan, step: Step, ended: Ended, artifact: Artifact, stored: Stored, used: Iterable[Use]
+) -> Output:
+    """Commit an attempt's output, once. Raises: StaleAttempt where it was given up meanwhile; then nothing is kept."""
+    manifest = ended.manifest
+    assert manifest is not None  # noqa: S101  the caller looked
+    with ctx.ground.contents.concluding(stored), ctx.begin() as unit:
+        try:
+            steps.fence(unit, step)
+        except Conflict as error:
+            raise StaleAttempt(error.message, next_step=f"falaj run show {step.run}") from error
+        content = ctx.ground.contents.record(unit, stored)
+        name = f"{plan.graph.pipeline}.{step.step}"
+        job = runs.start(
+            unit,
+            "step",
+            f"{plan.graph.pipeline}.{_shown(step)}"[:128],
+            params=cleaned({**manifest.params, **plain_parts(step.parts), "pipeline_run": step.run}, "params"),
+            code=_code(plan, step),
+            environment=plan.environment,
+        )
+        asset = ctx.ground.catalog.ensure_asset(unit, ctx.project.id, ARTIFACT.name, name)
+        version = ctx.ground.catalog.add_version(unit, asset, artifact, content=content, run=job.id)
+        for one in used:
+            runs.link(unit, job.id, "in", one.version, one.role)
+        runs.link(unit, job.id, "out", version, artifact.type)
+        result = {"output": f"{asset.kind}/{asset.name}:{version.number}", "peak_bytes": ended.peak}
+        runs.end(unit, job, result=result, metrics=finite(manifest.metrics))
+        kept = msgspec.structs.replace(
+            step,
+            state="done",
+            ended_at=unit.now,
+            job=job.id,
+            asset=asset.id,
+            version=version.number,
+            log=kept_log(ended.log),
+        )
+        unit.put(STEP, kept)
+        unit.say(What.STEP_ENDED, [step.run, asset.id], detail={"step": _shown(step), "version": version.number})
+    return Output(asset=asset, version=version, payload=artifact)
+
+
+def commit_registered(ctx: Context, step: Step, asset: Asset, version: Version) -> Output:
+    """Write down that a model's version is what a step came to. Raises: StaleAttempt."""
+    with ctx.begin() as unit:
+        try:
+            steps.fence(unit, step)
+        except Conflict as error:
+            raise StaleAttempt(error.message, next_step=f"falaj run show {step.run}") from error
+        kept = msgspec.structs.replace(
+            step, state="done", ended_at=unit.now, job=version.run, asset=asset.id, version=version.number
+        )
+        unit.put(STEP, kept)
+        unit.say(What.STEP_ENDED, [step.run, asset.id], detail={"step": _shown(step), "version": version.number})
+    return registered(asset, version, kept)
+
+
+def fail(ctx: Context, step: Step, ended: Ended) -> Step:
+    """Write down how an attempt failed; nothing where the run has ended already."""
+    error = {"code": ended.sort, "message": ended.message[:4000], **({"where": ended.where} if ended.where else {})}
+    state: steps.StepState = "lost" if ended.sort == "lost" else "failed"
+    with ctx.begin() as unit:
+        kept = msgspec.structs.replace(
+            step, state=state, ended_at=unit.now, error=cleaned(error, "error"), log=kept_log(ended.log)
+        )
+        now = STEP.get(unit.tx, step.run, step.step, step.item, step.attempt, lock=True)
+        if now is not None and now.state == "running":
+            unit.put(STEP, kept)
+            unit.say(What.STEP_ENDED, [step.run], detail={"step": _shown(step), "error": kept.error})
+    return kept
+
+
+def give_up(ctx: Context, underway: Sequence[Step], state: steps.StepState) -> None:
+    """End attempts that will not be waited for."""
+    with ctx.begin() as unit:
+        for step in underway:
+            now = STEP.get(unit.tx, step.run, step.step, step.item, step.attempt, lock=True)
+            if now is not None and now.state == "running":
+                unit.put(STEP, msgspec.structs.replace(now, state=state, ended_at=unit.now))
+        if unit.has_changes:
+            unit.say(What.STEP_ENDED, [underway[0].run], detail={"steps": [_shown(s) for s in underway], "was": state})
+
+
+def is_cancelled(ctx: Context) -> bool:
+    """Whether somebody ended the run meanwhile."""
+    assert ctx.run is not None  # noqa: S101
+    with ctx.reading() as tx:
+        row = RUN.get(tx, ctx.run.id)
+    return row is None or row.state != "running"
+
+
+def kept_log(text: str) -> str:
+    """The end of a log without what is shaped like a secret."""
+    return str(cleaned({"log": text[-MAX_LOG:]}, "log")["log"])
+
+
+def plain_parts(parts: Mapping[str, str]) -> dict[str, str]:
+    """What the key was made of, as params of the step's run: its arguments."""
+    return {name.removeprefix("arg "): value for name, value in parts.items() if name.startswith("arg ")}
+
+
+def _check_running(unit: Unit, run: str) -> None:
+    row = RUN.get(unit.tx, run, lock=True)
+    if row is None or row.state != "running":
+        raise StaleAttempt(f"run {run} is {row.state if row else 'not there'}", next_step=f"falaj run show {run}")
+
+
+def _code(plan: Plan, step: Step) -> dict[str, Any]:
+    """The code of a step as its run keeps it: the commit it was defined at, and the digest of what it runs."""
+    node = next(node for node in plan.graph.nodes if node.id == step.step)
+    own = plan.digests.get(step.step, "").removeprefix("sha256:")
+    return {**plan.payload.code, "script": f"{node.path}:{node.function}", "script_digest": own}
+
+
+def _shown(step: Step) -> str:
+    return step.step if step.item < 0 else f"{step.step}[{printable(step.label).strip(chr(39)) or step.item}]"

@@ -1,0 +1,186 @@
+"""Operations on pipelines: kept as versions, run, shown; a run cancelled, explained, compared, reproduced."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from falaj.assets.rules import words
+from falaj.core.encoding import decode
+from falaj.core.entries import What
+from falaj.core.errors import Conflict, TooLarge
+from falaj.core.names import Thing, name
+from falaj.data.views import StagedFile
+from falaj.door import Context, command, job, query
+from falaj.pipelines.engine import ENGINE, Engine
+from falaj.pipelines.keeping import ensure_domain
+from falaj.pipelines.kinds import PIPELINE
+from falaj.pipelines.plan import SOURCE, Plan, plan_of
+from falaj.pipelines.records import MAX_SOURCE_BYTES, Graph, Node, Pipeline
+from falaj.pipelines.rules import check_graph, check_source, defined
+from falaj.pipelines.running import Item, Runner
+from falaj.pipelines.views import Applied, Cancelled, NodeView, PipelineRun, PipelineView
+from falaj.store import runs
+from falaj.store.metadata import Transaction
+from falaj.tracking.rules import cleaned
+
+
+@job(
+    "pipeline.apply",
+    on="project:{project}",
+    entry=What.VERSION_ADDED,
+    role="contributor",
+    without={"cli": "falaj pipeline run does it: a pipeline is kept as it stands when it is run"},
+)
+def apply(
+    ctx: Context,
+    graph: Graph,
+    source: StagedFile,
+    code: dict[str, Any] = {},  # noqa: B006  never mutated
+    environment: str = "",
+) -> Applied:
+    """Keep a pipeline as the newest version: its graph, the project's source files, the environment's digest.
+
+    `source` is one JSON file: path of each Python file → its text. `code`: the state of its Git work tree.
+    """
+    check_graph(graph)
+    ctx.check_residency(f"pipeline {graph.pipeline}: storing")
+    path = ctx.staged(source.staged)
+    if path.stat().st_size > 2 * MAX_SOURCE_BYTES:
+        raise TooLarge(f"source: over {MAX_SOURCE_BYTES >> 20} MiB", next_step="keep data out of the code")
+    files = check_source(decode(path.read_bytes(), dict[str, str], "source"))
+    payload = defined(graph, files, cleaned(code, "code"), environment[:200])
+    thing = Thing(name(graph.pipeline), PIPELINE.name, "main")
+    with ctx.reading() as tx:
+        same = _newest(ctx, tx, thing)
+    steps = tuple(node.id for node in graph.nodes)
+    run = ctx.run.id if ctx.run else ""
+    if same is not None and same[1].digest == payload.digest:
+        return Applied(
+            pipeline=thing.name, version=same[0], outcome="unchanged", steps=steps, run=run, entry_id="", entry=None
+        )
+    domain = ensure_domain(ctx)
+    with ctx.ground.contents.upload(domain) as upload, path.open("rb") as stream:
+        upload.add_file(SOURCE, stream, sha256=True)
+        stored = upload.finish()
+    ctx.check_staged()
+    with ctx.ground.contents.concluding(stored), ctx.conclude() as unit:
+        asset = ctx.ground.catalog.ensure_asset(unit, ctx.project.id, PIPELINE.name, thing.name)
+        content = ctx.ground.contents.record(unit, stored)
+        version = ctx.ground.catalog.add_version(unit, asset, payload, content=content, run=run or None)
+        ctx.ground.catalog.move(unit, asset, "main", version)
+        ctx.result = {"pipeline": asset.name, "version": version.number}
+        entry = unit.say(What.REF_MOVED, [asset.id], detail={**words(thing), "version": version.number})
+    return Applied(
+        pipeline=asset.name, version=version.number, outcome="added", steps=steps, run=run, entry_id=entry.id
+    )
+
+
+def _newest(ctx: Context, tx: Transaction, thing: Thing) -> tuple[int, Pipeline] | None:
+    asset = ctx.ground.catalog.find_asset(tx, ctx.project.id, PIPELINE.name, thing.name)
+    held = ctx.ground.catalog.ref(tx, asset, "main") if asset else None
+    if asset is None or held is None:
+        return None
+    return held.version, ctx.ground.catalog.payload(asset, ctx.ground.catalog.version(tx, asset, held.version))
+
+
+@job(
+    "pipeline.run",
+    on="asset:{project}/{pipeline=pipeline}",
+    entry=What.RUN_STARTED,
+    role="contributor",
+    cli="pipeline run",
+    judged=("classification", "residency", "purpose"),
+)
+def run(
+    ctx: Context,
+    pipeline: str,
+    params: dict[str, Any] = {},  # noqa: B006  never mutated
+    purpose: str = "",
+) -> PipelineRun:
+    """Run a pipeline as it was last kept (or a version of it, `delay:3`); what is committed is not computed again.
+
+    `params`: values for the pipeline's parameters; a dataset by its address, `flights:3`. Each step runs in a process
+    of its own; its output is committed once, whatever happens to the others.
+    """
+    ctx.check_residency(f"{pipeline}: running")
+    began = time.monotonic()
+    engine: Engine = ctx.ground.port(ENGINE)
+    plan = plan_of(ctx, pipeline, cleaned(params, "params"), engine.environment(), purpose)
+    with tempfile.TemporaryDirectory(prefix="falaj-", dir=ctx.ground.scratch, ignore_cleanup_errors=True) as folder:
+        items = Runner(ctx, plan, engine, Path(folder)).run()
+    return _conclude(ctx, plan, items, time.monotonic() - began)
+
+
+def _conclude(ctx: Context, plan: Plan, items: list[Item], seconds: float) -> PipelineRun:
+    assert ctx.run is not None  # noqa: S101  a job has a run
+    counted = [item for item in items if item.node.sort != "best"]
+    outputs = [item.output for item in counted if item.output]
+    models = tuple(one.address for one in outputs if one.asset.kind == "model")
+    cached = sum(item.state == "cached" for item in counted)
+    with ctx.conclude() as unit:
+        runs.link(unit, ctx.run.id, "in", plan.pipeline.version, "pipeline")
+        for read in plan.reads.values():
+            runs.link(unit, ctx.run.id, "in", read.held.version, "data")
+        for one in outputs:
+            runs.link(unit, ctx.run.id, "out", one.version, one.payload.step)
+        ctx.result = {"computed": len(counted) - cached, "cached": cached, "registered": list(models)}
+        entry = unit.say(What.RUN_ENDED, [ctx.run.id, plan.pipeline.asset.id])
+    return PipelineRun(
+        pipeline=plan.graph.pipeline,
+        version=plan.pipeline.version.number,
+        run=ctx.run.id,
+        steps=tuple(item.view() for item in counted),
+        computed=len(counted) - cached,
+        cached=cached,
+        registered=models,
+        seconds=round(seconds, 3),
+        entry_id=entry.id,
+    )
+
+
+@query("pipeline.show", on="asset:{project}/{pipeline=pipeline}", cli="pipeline show")
+def show(ctx: Context, pipeline: str) -> PipelineView:
+    """A pipeline's parameters and steps, and what each takes from where."""
+    held = ctx.ground.catalog.resolve(ctx.tx, ctx.project.id, Thing.parse(pipeline, kind=PIPELINE.name))
+    payload: Pipeline = ctx.ground.catalog.payload(held.asset, held.version)
+    graph = payload.graph
+    return PipelineView(
+        pipeline=graph.pipeline,
+        version=held.version.number,
+        summary=graph.summary,
+        params=tuple(f"{p.name}: {p.type}" + ("" if p.needed else f" = {_shown(p.default)}") for p in graph.params),
+        nodes=tuple(
+            NodeView(id=n.id, sort=n.sort, takes=_takes(n), returns=n.returns, summary=n.summary) for n in graph.nodes
+        ),
+        files=tuple(file.path for file in payload.files),
+        environment=payload.environment,
+    )
+
+
+def _takes(node: Node) -> tuple[str, ...]:
+    out = []
+    for name_, arg in node.args.items():
+        source = arg.name if arg.sort != "value" else _shown(arg.value)
+        out.append(f"{name_} = {'each of ' if arg.each else ''}{source}")
+    return (*out, *(f"features of {service}" for service in node.services))
+
+
+def _shown(value: Any) -> str:
+    return msgspec.json.encode(value).decode() if not isinstance(value, str) else value
+
+
+@command("run.cancel", on="run:{project}/{run}", entry=What.RUN_CANCELLED, role="contributor", cli="run cancel")
+def cancel(ctx: Context, run: str) -> Cancelled:
+    """Cancel a run of a pipeline; its processes end within a second. What it committed stays."""
+    found = runs.get(ctx.tx, ctx.project.id, run)
+    if found.sort != "pipeline.run":
+        raise Conflict(f"run {run} is a {found.sort}: only runs of pipelines are cancelled")
+    error = {"code": "run_cancelled", "message": f"cancelled by {ctx.caller.principal.name}"}
+    ended = runs.end(ctx.unit, found, "cancelled", error=error)
+    entry = ctx.unit.say(What.RUN_CANCELLED, [ended.id])
+    return Cancelled(run=ended.id, state=ended.state, entry_id=entry.id)

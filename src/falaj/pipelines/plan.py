@@ -1,0 +1,165 @@
+"""What a run reads, as it stood when the run began: the pipeline's version, its parameters, versions of datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from falaj.access import rules
+from falaj.core.encoding import convert, decode
+from falaj.core.errors import Invalid
+from falaj.core.names import Thing, printable
+from falaj.core.records import Version
+from falaj.data.records import ContractVersion, DatasetVersion
+from falaj.door import Context
+from falaj.pipelines import code
+from falaj.pipelines.errors import PipelineInvalid
+from falaj.pipelines.records import MAX_SOURCE_BYTES, Given, Graph, Node, Pipeline
+from falaj.pipelines.rules import check_graph, check_source, values_of
+from falaj.store.catalog import Held
+from falaj.store.metadata import Transaction
+
+SOURCE = "source.json"
+
+
+class Read(msgspec.Struct, frozen=True, kw_only=True):
+    """A version of a dataset that a run reads, with the contract by which it is typed."""
+
+    held: Held
+    payload: DatasetVersion
+    document: dict[str, Any] | None
+
+    @property
+    def address(self) -> str:
+        """`dataset/flights:3`."""
+        return f"dataset/{self.held.asset.name}:{self.held.version.number}"
+
+    def given(self, paths: tuple[str, ...]) -> Given:
+        """It as an attempt finds it."""
+        return Given(
+            type="dataset",
+            name=f"{self.held.asset.name}:{self.held.version.number}",
+            paths=paths,
+            format=self.payload.format,
+            document=self.document,
+        )
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a run reads.
+
+    Attributes:
+        values: of the parameters.
+        reads: by the address as the pipeline names it.
+        source: the project's files.
+        digests: of the code of each step.
+        environment: where attempts run.
+    """
+
+    pipeline: Held
+    payload: Pipeline
+    values: dict[str, Any]
+    reads: dict[str, Read]
+    source: dict[str, bytes]
+    digests: dict[str, str]
+    environment: dict[str, Any]
+
+    @property
+    def graph(self) -> Graph:
+        """The pipeline's graph."""
+        return self.payload.graph
+
+    @property
+    def environment_digest(self) -> str:
+        """The digest of the environment, "" where it is not known."""
+        found = self.environment.get("distributions_digest")
+        python = self.environment.get("python", "")
+        return f"{python} sha256:{found}" if found else ""
+
+    def sources(self, node: Node) -> dict[str, Read]:
+        """By feature view, the datasets that the services of a step take from."""
+        wanted = {name for one in self.graph.services if one.service in node.services for name in one.views}
+        return {view.view: self.reads[view.source] for view in self.graph.views if view.view in wanted}
+
+
+def plan_of(
+    ctx: Context, pipeline: str, params: Mapping[str, Any], environment: Mapping[str, Any], purpose: str = ""
+) -> Plan:
+    """Look at everything that a run will read. Raises: NotFound, Forbidden, PipelineInvalid, EvidenceSealed."""
+    with ctx.reading() as tx:
+        held = ctx.ground.catalog.resolve(tx, ctx.project.id, Thing.parse(pipeline, kind="pipeline"))
+        payload: Pipeline = ctx.ground.catalog.payload(held.asset, held.version)
+    graph = check_graph(payload.graph)
+    values = values_of(graph, params)
+    wanted = [values[param.name] for param in graph.params if param.type == "dataset"]
+    wanted = list(dict.fromkeys([*wanted, *(view.source for view in graph.views)]))
+    for thing in wanted:
+        check_allowed(ctx, thing, purpose)
+    with ctx.reading() as tx:
+        reads = {thing: read(ctx, tx, thing) for thing in wanted}
+    source = source_of(ctx, held.version)
+    steps = [node for node in graph.nodes if node.sort == "step"]
+    digests = {node.id: code.digest_of(source, node.path, node.function) for node in steps}
+    return Plan(
+        pipeline=held,
+        payload=payload,
+        values=values,
+        reads=reads,
+        source=source,
+        digests=digests,
+        environment=dict(environment),
+    )
+
+
+def check_allowed(ctx: Context, thing: Any, purpose: str) -> None:
+    """Whether the caller may read a dataset, judged on the facts of that dataset.
+
+    Raises: NotFound, Forbidden: as if the caller had asked for its files.
+    """
+    parsed = Thing.parse(thing, kind="dataset")
+    if parsed.kind != "dataset":
+        raise PipelineInvalid(f"{printable(str(thing))}: a dataset is expected", next_step="such as flights@main")
+    if ctx.snapshot is None:
+        return
+    get, project = ctx.door.operations["data.get"], ctx.project.name
+    resources = (f"asset:{project}/dataset/{parsed.name}",)
+    asked = convert({"thing": str(parsed), "purpose": purpose}, get.params, get.name)
+    facts = ctx.door.facts(get, asked, ctx.caller, project, resources)
+    decision = ctx.door.decide(ctx.caller, get.name, resources, ctx.snapshot, facts)
+    if not decision.allowed:
+        raise rules.refusal(ctx.door.request(ctx.caller, get.name, resources, facts), decision, ctx.snapshot)
+
+
+def read(ctx: Context, tx: Transaction, thing: Any) -> Read:
+    """A version of a dataset that no gate measures on, with what tells how it is read."""
+    catalog = ctx.ground.catalog
+    parsed = Thing.parse(thing, kind="dataset")
+    held = catalog.resolve(tx, ctx.project.id, parsed)
+    if held.version.state != "live":
+        raise Invalid(f"{parsed}: v{held.version.number} is {held.version.state}", next_step="choose another version")
+    catalog.check_unsealed(tx, held.asset, held.version, "a run")
+    payload: DatasetVersion = catalog.payload(held.asset, held.version)
+    document = None
+    if payload.contract is not None:
+        judging = catalog.resolve(tx, ctx.project.id, Thing.parse(payload.contract))
+        contract: ContractVersion = catalog.payload(judging.asset, judging.version)
+        document = dict(contract.document)
+    return Read(held=held, payload=payload, document=document)
+
+
+def source_of(ctx: Context, version: Version) -> dict[str, bytes]:
+    """The project's files as a version of a pipeline holds them. Raises: Damaged."""
+    body = ctx.ground.contents.read(version, SOURCE, limit=2 * MAX_SOURCE_BYTES)
+    return check_source(decode(body, dict[str, str], SOURCE))
+
+
+def write_source(files: Mapping[str, bytes], folder: Path) -> None:
+    """Put a project's files into an empty folder, for reading only."""
+    for path, body in files.items():
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(body)
+        file.chmod(0o400)

@@ -1,0 +1,90 @@
+"""What the operations on pipelines answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Applied(msgspec.Struct, frozen=True, kw_only=True):
+    """A pipeline as it stands now; `outcome`: `added`, or `unchanged` where the newest is the same."""
+
+    pipeline: str
+    version: int
+    outcome: str
+    steps: tuple[str, ...]
+    run: str
+    entry_id: str
+    entry: int | None = None
+
+
+class StepView(msgspec.Struct, frozen=True, kw_only=True):
+    """One item of a step in a run.
+
+    Attributes:
+        state: `done` (computed by this run), `cached` (committed before), `failed`, `running`, `cancelled`, `lost`.
+        output: the address of what it came to, "" for nothing.
+    """
+
+    step: str
+    item: int
+    label: str
+    state: str
+    attempts: int
+    seconds: float
+    output: str
+    key: str
+    error: dict[str, Any] | None = None
+    log: str = ""
+
+
+class PipelineRun(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run of a pipeline came to.
+
+    Attributes:
+        computed, cached: how many items were computed now, and taken from what was committed before.
+        registered: addresses of the models' versions.
+    """
+
+    pipeline: str
+    version: int
+    run: str
+    steps: tuple[StepView, ...]
+    computed: int
+    cached: int
+    registered: tuple[str, ...]
+    seconds: float
+    entry_id: str
+    entry: int | None = None
+
+
+class NodeView(msgspec.Struct, frozen=True, kw_only=True):
+    """A step of a pipeline: what it takes from where."""
+
+    id: str
+    sort: str
+    takes: tuple[str, ...]
+    returns: str
+    summary: str
+
+
+class PipelineView(msgspec.Struct, frozen=True, kw_only=True):
+    """A version of a pipeline, and its newest runs."""
+
+    pipeline: str
+    version: int
+    summary: str
+    params: tuple[str, ...]
+    nodes: tuple[NodeView, ...]
+    files: tuple[str, ...]
+    environment: str
+
+
+class Cancelled(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that was cancelled."""
+
+    run: str
+    state: str
+    entry_id: str
+    entry: int | None = None

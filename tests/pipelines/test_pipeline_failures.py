@@ -1,0 +1,193 @@
+"""Steps that go wrong: each is told as what it was, keeps nothing, and leaves no process behind."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from falaj.core.errors import Conflict, NotFound
+from falaj.pipelines.errors import PipelineInvalid, RunCancelled, StepFailed
+from tests.pipelines.house import Project, is_running, states
+
+STEPS = """
+import os, signal, subprocess, sys, time
+
+class Own:
+    def predict(self, rows): return rows
+
+@fj.step
+def raises(a: int) -> int:
+    print("here it goes")
+    raise KeyError("nothing")
+
+@fj.step
+def wrong(a: int) -> int: return "text"
+
+@fj.step
+def no_table(a: int) -> fj.Table: return [1, 2]
+
+@fj.step
+def nan(a: int) -> fj.Metrics: return {"auc": float("nan")}
+
+@fj.step(memory="64MiB")
+def leaks(a: int) -> int:
+    held = []
+    while True:
+        held.append(bytearray(1 << 20))
+
+@fj.step(timeout="1s")
+def hangs(a: int) -> int:
+    while True:
+        time.sleep(9)
+
+@fj.step
+def crashes(a: int) -> int: os.kill(os.getpid(), signal.SIGSEGV)
+
+@fj.step
+def leaves(a: int) -> int: os._exit(0)
+
+@fj.step
+def exits(a: int) -> int: sys.exit("enough")
+
+@fj.step
+def coded(a: int) -> fj.Model: return Own()
+
+@fj.step
+def begins_another(a: int) -> int:
+    return subprocess.Popen(["sleep", "1000"], start_new_session=False).pid
+
+@fj.step(isolation="exec")
+def anew(a: int) -> str:
+    return "|".join(sys.argv)
+
+@fj.step(retries=2)
+def unsteady(a: int, *, mark: str) -> int:
+    with open(mark, "a") as file:
+        file.write(".")
+    if os.path.getsize(mark) < 3:
+        raise OSError("not yet")
+    return a
+
+@fj.step
+def secret(a: int) -> int:
+    print("password is AKIAABCDEFGHIJKLMNOP", os.environ.get("FALAJ_PASSPHRASE"), os.environ.get("SOME_TOKEN"))
+    raise ValueError("see the log")
+
+@fj.step
+def waits(a: int) -> int:
+    time.sleep(60)
+    return a
+"""
+NAMES = ("raises", "wrong", "no_table", "nan", "leaks", "hangs", "crashes", "leaves", "exits", "coded", "secret")
+ONE = "\n@fj.pipeline\ndef p_{name}():\n    {name}(1)\n"
+REST = "".join(ONE.format(name=name) for name in (*NAMES, "begins_another", "anew", "waits"))
+REST += "\n@fj.pipeline\ndef p_unsteady(mark: str):\n    unsteady(1, mark=mark)\n"
+REST += "\n@fj.pipeline\ndef p_lists(a: list[int], b: list[int]):\n    both.map(a=a, b=b)\n"
+BOTH = "\n@fj.step\ndef both(a: int, b: int) -> int: return a + b\n"
+
+
+@pytest.fixture(scope="module")
+def steps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    made = Project(tmp_path_factory.mktemp("failures") / "flights")
+    made.write(STEPS + BOTH + REST)
+    made.apply()
+    yield made
+    made.platform.close()
+
+
+TOLD = {
+    "raises": ("raised", r"KeyError: 'nothing' \(pipeline.py:11 in raises\)"),
+    "wrong": ("wrong_type", "returned str, and says int"),
+    "no_table": ("wrong_type", "returned list, and says table"),
+    "nan": ("invalid", "metric 'auc' is 'nan': a finite number"),
+    "leaks": ("memory", "more than its 64 MiB"),
+    "hangs": ("timeout", "over its 1 s"),
+    "crashes": ("signal", "ended by SIGSEGV"),
+    "leaves": ("signal", "ended with exit code 0 before its end"),
+    "exits": ("raised", "SystemExit: enough"),
+    "coded": ("model_refused", "allow-list"),
+}
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_what_went_wrong_is_told(steps: Project, name: str) -> None:
+    code, words = TOLD[name]
+    with pytest.raises(StepFailed, match=words) as failed:
+        steps.run(pipeline=f"p_{name}")
+    (step,) = failed.value.facts["steps"]
+    assert (step["state"], step["error"]["code"], step["output"]) == ("failed", code, "")
+    run = steps.call("run.show", run=failed.value.facts["run"])
+    assert (run.state, run.error["code"]) == ("failed", "step_failed")
+    with pytest.raises(NotFound):
+        steps.call("asset.show", thing=f"artifact/p_{name}.{name}")
+
+
+def test_secrets_are_neither_given_nor_kept(steps: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_TOKEN", "planted")
+    with pytest.raises(StepFailed) as failed:
+        steps.run(pipeline="p_secret")
+    assert "(hidden) None None" in failed.value.facts["log"]
+
+
+def test_what_a_step_began_ends_with_it(steps: Project) -> None:
+    told = steps.run(pipeline="p_begins_another")
+    assert not is_running(steps.value(told, "begins_another"))
+
+
+def test_a_step_may_have_an_interpreter_of_its_own(steps: Project) -> None:
+    told = steps.run(pipeline="p_anew")
+    assert "task.json" not in steps.value(told, "anew")
+    assert steps.value(told, "anew").startswith("-c|")
+
+
+def test_a_step_is_tried_again_as_often_as_it_says(steps: Project, tmp_path: Path) -> None:
+    told = steps.run(pipeline="p_unsteady", mark=str(tmp_path / "mark"))
+    assert (states(told), told.steps[0].attempts) == ({"unsteady": "done"}, 3)
+
+
+@pytest.mark.parametrize(
+    ("params", "word"),
+    [
+        ({"a": [1, 2], "b": [1]}, "as many items of each are expected, not a 2, b 1"),
+        ({"a": [], "b": []}, "0 items"),
+        ({"a": [1]}, "parameter b is not given"),
+        ({"a": [1], "b": ["x"]}, r"p_lists\(b\): .* is a list\[str\], not a list\[int\]"),
+        ({"a": [1], "b": [1], "c": 1}, "no parameter 'c'"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_refused(steps: Project, params: dict[str, object], word: str) -> None:
+    with pytest.raises(PipelineInvalid, match=word):
+        steps.run(pipeline="p_lists", **params)
+
+
+def test_a_cancelled_run_ends_within_a_second_and_commits_nothing(steps: Project) -> None:
+    ended: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            steps.run(pipeline="p_waits")
+        except RunCancelled as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    run = None
+    while run is None:
+        found = steps.call("run.list", sort="pipeline.run", limit=1).items[0]
+        with steps.platform.ground.database.read() as tx:
+            row = tx.row("SELECT 1 FROM step WHERE run = :run AND state = 'running'", {"run": found.id})
+        run = found.id if row and found.state == "running" else None
+        time.sleep(0.02)
+    assert steps.call("run.cancel", run=run).state == "cancelled"
+    thread.join(20)
+    assert len(ended) == 1
+    assert steps.call("run.show", run=run).state == "cancelled"
+    with steps.platform.ground.database.read() as tx:
+        assert [row[0] for row in tx.rows("SELECT state FROM step WHERE run = :run", {"run": run})] == ["cancelled"]
+    with pytest.raises(Conflict):
+        steps.call("run.cancel", run=run)
+    assert steps.call("ledger.verify").ok
