@@ -56,6 +56,13 @@ def test_what_is_no_http_is_refused(server):
     assert server.exchange(b"\x16\x03\x01 hello\r\n\r\n").startswith(b"HTTP/1.1 400")
 
 
+def test_a_flood_of_what_is_no_http_is_few_lines(serving):
+    server = serving()
+    for _ in range(50):
+        server.exchange(b"no\r\n\r\n")
+    assert 1 <= sum(line["event"] == "log" for line in server.log()) < 10  # one a second
+
+
 @pytest.mark.parametrize(
     "extra",
     ["Content-Length: 5\r\nTransfer-Encoding: chunked", "Content-Length: 5\r\nContent-Length: 6", "Content-Length: -1"],

@@ -10,6 +10,7 @@ import logging
 import re
 import sys
 import threading
+import time
 import traceback
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ import msgspec
 from falaj.core.encoding import moment
 
 HIDDEN = "[redacted]"
+REPEAT_S = 1.0
+MAX_KNOWN = 100
 _SECRET = re.compile(
     r"(?i:\b(?:bearer|basic)\s+)[^\s\"\\,]+"  # credentials of a header
     r"|\bfalaj_[A-Za-z0-9_.\-]{6,}"  # tokens of Falaj
@@ -64,19 +67,32 @@ class Log:
 
 
 class Bridge(logging.Handler):
-    """Takes what libraries log and says it in the same form."""
+    """Takes what libraries log and says it in the same form; of the same words again, one line a second.
+
+    uvicorn warns of every request that is no HTTP, and whoever sends many of those must not fill a disk.
+    """
 
     def __init__(self, log: Log) -> None:
         super().__init__()
         self._log = log
+        self._last: dict[str, tuple[float, int]] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         """Say one record."""
         error = record.exc_info[1] if record.exc_info else None
         if error is not None:
             self._log.broke(error, logger=record.name)
-        else:
-            self._log.say("log", record.levelname.lower(), logger=record.name, message=record.getMessage()[:500])
+            return
+        at, untold = self._last.get(record.msg, (-REPEAT_S, 0))
+        now = time.monotonic()
+        if now - at < REPEAT_S:
+            self._last[record.msg] = (at, untold + 1)
+            return
+        if len(self._last) >= MAX_KNOWN:
+            self._last.clear()
+        self._last[record.msg] = (now, 0)
+        message = record.getMessage()[:500]
+        self._log.say("log", record.levelname.lower(), logger=record.name, message=message, again=untold or None)
 
 
 def take_over(log: Log, names: tuple[str, ...] = ("uvicorn", "uvicorn.error", "asyncio")) -> None:
