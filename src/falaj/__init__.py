@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from falaj.api import connect as connect
     from falaj.api import open as open  # noqa: A004  read as fj.open
     from falaj.core.errors import FalajError as FalajError
+    from falaj.engines.score import score as score
     from falaj.features.definitions import Dataset as Dataset
     from falaj.features.definitions import Entity as Entity
     from falaj.features.definitions import FeatureService as FeatureService
@@ -61,6 +62,7 @@ __all__ = [
     "pipeline",
     "point_in_time",
     "register",
+    "score",
     "step",
     "sum_of",
 ]
@@ -74,6 +76,7 @@ _HOME = {
     **dict.fromkeys(
         ("Metrics", "Table", "best", "dataset", "pipeline", "register", "step"), "falaj.pipelines.definitions"
     ),
+    "score": "falaj.engines.score",
     **dict.fromkeys(("log", "point_in_time"), "falaj.pipelines.inside"),
 }
 

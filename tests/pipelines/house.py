@@ -19,10 +19,11 @@ HEAD = "import falaj as fj\n"
 class Project:
     """A project folder with an embedded platform and a small dataset `flights`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, data: bool = True) -> None:
         self.folder = make_place(folder)
         self.platform = Platform.create(self.folder, "flights")
-        self.add_data(0)
+        if data:
+            self.add_data(0)
 
     def call(self, operation: str, /, **args: Any) -> Any:
         platform = self.platform

@@ -114,3 +114,54 @@ def test_the_best_model_is_registered_once_and_signed(project: Project) -> None:
     again = project.run()
     assert set(states(again).values()) == {"cached"}
     assert again.registered == ("model/late:1",)
+
+
+CHANCE = """
+import os, random
+
+@fj.step
+def drawn() -> list[float]:
+    import numpy as np
+    return [random.random(), float(np.random.random()), len({"a", "b"}) * 1.0]
+
+@fj.step
+def free(a: list[float]) -> str: return os.urandom(8).hex()
+
+@fj.step
+def total(a: list[float], *, more: int) -> float:
+    fj.log(total=sum(a) + more)
+    print("adding")
+    return sum(a) + more
+
+@fj.pipeline
+def p(more: int = 1):
+    a = drawn()
+    total(a, more=more)
+    free(a)
+"""
+
+
+def test_a_run_is_explained_compared_and_computed_again(project: Project) -> None:
+    first = project.run(CHANCE)
+    told = project.call("run.explain", run=first.run)
+    assert {(e.step.step, e.step.state, e.because) for e in told.steps} == {
+        ("drawn", "done", ("the first time",)),
+        ("total", "done", ("the first time",)),
+        ("free", "done", ("the first time",)),
+    }
+    assert [e.step.log for e in told.steps if e.step.step == "total"] == ["adding\n"]
+    second = project.run(more=2)
+    told = project.call("run.explain", run=second.run)
+    assert {(e.step.step, e.step.state, e.because) for e in told.steps} == {
+        ("drawn", "cached", ("committed before",)),
+        ("free", "cached", ("committed before",)),
+        ("total", "done", ("more changed",)),
+    }
+    compared = project.call("run.compare", run=first.run, other=second.run)
+    different = {d.what: (d.one, d.other) for d in compared.differences}
+    assert set(different) == {"params.params.more", "total output", "total total"}
+    # Equal keys draw equal numbers; what draws on the machine is told as what it is.
+    again = project.call("run.reproduce", run=first.run)
+    assert {one.step: one.same for one in again.steps} == {"drawn": True, "total": True, "free": False}
+    assert (again.ok, again.environment) == (False, "same")
+    assert project.call("ledger.verify").ok

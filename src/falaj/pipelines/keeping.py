@@ -232,6 +232,15 @@ def give_up(ctx: Context, underway: Sequence[Step], state: steps.StepState) -> N
             unit.say(What.STEP_ENDED, [underway[0].run], detail={"steps": [_shown(s) for s in underway], "was": state})
 
 
+def note_cached(unit: Unit, items: Iterable[tuple[Step, Output]]) -> None:
+    """Write down what a run took as it was committed before. The caller says the entry."""
+    for step, output in items:
+        row = msgspec.structs.replace(
+            step, state="cached", ended_at=unit.now, asset=output.asset.id, version=output.version.number
+        )
+        unit.put(STEP, msgspec.structs.replace(row, job=output.version.run))
+
+
 def is_cancelled(ctx: Context) -> bool:
     """Whether somebody ended the run meanwhile."""
     assert ctx.run is not None  # noqa: S101

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,30 @@ from falaj.core.errors import Conflict, TooLarge
 from falaj.core.names import Thing, name
 from falaj.data.views import StagedFile
 from falaj.door import Context, command, job, query
+from falaj.pipelines import keeping, telling
 from falaj.pipelines.engine import ENGINE, Engine
-from falaj.pipelines.keeping import ensure_domain
+from falaj.pipelines.keeping import Output, ensure_domain
 from falaj.pipelines.kinds import PIPELINE
 from falaj.pipelines.plan import SOURCE, Plan, plan_of
 from falaj.pipelines.records import MAX_SOURCE_BYTES, Graph, Node, Pipeline
 from falaj.pipelines.rules import check_graph, check_source, defined
 from falaj.pipelines.running import Item, Runner
-from falaj.pipelines.views import Applied, Cancelled, NodeView, PipelineRun, PipelineView
+from falaj.pipelines.views import (
+    Applied,
+    Cancelled,
+    Compared,
+    Explained,
+    NodeView,
+    PipelineRun,
+    PipelineView,
+    Reproduced,
+)
 from falaj.store import runs
 from falaj.store.metadata import Transaction
+from falaj.store.steps import Step
 from falaj.tracking.rules import cleaned
+
+PIPELINE_RUNS = ("pipeline.run", "run.reproduce")
 
 
 @job(
@@ -128,6 +142,7 @@ def _conclude(ctx: Context, plan: Plan, items: list[Item], seconds: float) -> Pi
             runs.link(unit, ctx.run.id, "in", read.held.version, "data")
         for one in outputs:
             runs.link(unit, ctx.run.id, "out", one.version, one.payload.step)
+        keeping.note_cached(unit, _cached(ctx, counted))
         ctx.result = {"computed": len(counted) - cached, "cached": cached, "registered": list(models)}
         entry = unit.say(What.RUN_ENDED, [ctx.run.id, plan.pipeline.asset.id])
     return PipelineRun(
@@ -141,6 +156,14 @@ def _conclude(ctx: Context, plan: Plan, items: list[Item], seconds: float) -> Pi
         seconds=round(seconds, 3),
         entry_id=entry.id,
     )
+
+
+def _cached(ctx: Context, items: list[Item]) -> Iterator[tuple[Step, Output]]:
+    """The items that were not computed, as rows of the run."""
+    for item in items:
+        if item.state == "cached" and item.output is not None:
+            claimed = keeping.claimed(ctx, item.node.id, item.place, item.label, 0, item.key, item.parts, 0)
+            yield claimed, item.output
 
 
 @query("pipeline.show", on="asset:{project}/{pipeline=pipeline}", cli="pipeline show")
@@ -178,9 +201,79 @@ def _shown(value: Any) -> str:
 def cancel(ctx: Context, run: str) -> Cancelled:
     """Cancel a run of a pipeline; its processes end within a second. What it committed stays."""
     found = runs.get(ctx.tx, ctx.project.id, run)
-    if found.sort != "pipeline.run":
+    if found.sort not in PIPELINE_RUNS:
         raise Conflict(f"run {run} is a {found.sort}: only runs of pipelines are cancelled")
     error = {"code": "run_cancelled", "message": f"cancelled by {ctx.caller.principal.name}"}
     ended = runs.end(ctx.unit, found, "cancelled", error=error)
     entry = ctx.unit.say(What.RUN_CANCELLED, [ended.id])
     return Cancelled(run=ended.id, state=ended.state, entry_id=entry.id)
+
+
+@query("run.explain", on="run:{project}/{run}", cli="run explain")
+def explain(ctx: Context, run: str) -> Explained:
+    """A run of a pipeline, attempt by attempt: why each was computed or was not, what it printed, how it failed."""
+    found = runs.get(ctx.tx, ctx.project.id, run)
+    if found.sort not in PIPELINE_RUNS:
+        raise Conflict(
+            f"run {run} is a {found.sort}: only runs of pipelines have steps", next_step="falaj run show RUN"
+        )
+    return Explained(
+        run=found.id,
+        state=found.state,
+        pipeline=str(found.params.get("pipeline", "")),
+        steps=tuple(telling.explained(ctx, ctx.tx, found)),
+    )
+
+
+@query("run.compare", on=("run:{project}/{run}", "run:{project}/{other}"), cli="run compare")
+def compare(ctx: Context, run: str, other: str) -> Compared:
+    """Two runs beside one another: params, code, environment, what they used and made, metrics, outputs of steps."""
+    one, two = (runs.get(ctx.tx, ctx.project.id, one) for one in (run, other))
+    told, same = telling.differences(telling.facts_of(ctx, ctx.tx, one), telling.facts_of(ctx, ctx.tx, two))
+    return Compared(run=one.id, other=two.id, differences=told, same=same)
+
+
+@job(
+    "run.reproduce",
+    on="run:{project}/{run}",
+    entry=What.RUN_STARTED,
+    role="contributor",
+    cli="run reproduce",
+    judged=("classification", "residency", "purpose"),
+)
+def reproduce(ctx: Context, run: str, purpose: str = "") -> Reproduced:
+    """Compute a run of a pipeline again, all of it, from the versions that it read, and compare what comes out.
+
+    Nothing is registered. An output that differs is told, not refused: a step may draw on the clock, or on chance.
+    """
+    began = time.monotonic()
+    engine: Engine = ctx.ground.port(ENGINE)
+    with ctx.reading() as tx:
+        first = runs.get(tx, ctx.project.id, run)
+        held, pins = telling.pipeline_of(ctx, tx, first)
+        before = telling.outputs_of(ctx, tx, first.id)
+        environments = {row.environment.get("distributions_digest") for row in telling.jobs_of(tx, first.id)}
+    ctx.check_residency(f"{held.asset.name}: running")
+    thing = f"{held.asset.name}:{held.version.number}"
+    plan = plan_of(ctx, thing, first.params.get("params", {}), engine.environment(), purpose, pins)
+    plan = msgspec.structs.replace(plan, payload=telling.without_registering(plan.payload))
+    with tempfile.TemporaryDirectory(prefix="falaj-", dir=ctx.ground.scratch, ignore_cleanup_errors=True) as folder:
+        Runner(ctx, plan, engine, Path(folder), anew=True).run()
+    assert ctx.run is not None  # noqa: S101  a job has a run
+    with ctx.reading() as tx:
+        found = telling.again(before, telling.outputs_of(ctx, tx, ctx.run.id))
+    ok = all(one.same for one in found)
+    with ctx.conclude() as unit:
+        runs.link(unit, ctx.run.id, "in", held.version, "pipeline")
+        ctx.result = {"of": first.id, "ok": ok, "same": sum(one.same for one in found), "steps": len(found)}
+        entry = unit.say(What.RUN_ENDED, [ctx.run.id, first.id])
+    known = environments == {plan.environment.get("distributions_digest")}
+    return Reproduced(
+        run=first.id,
+        again=ctx.run.id,
+        ok=ok,
+        environment="same" if known else "other",
+        steps=found,
+        seconds=round(time.monotonic() - began, 3),
+        entry_id=entry.id,
+    )

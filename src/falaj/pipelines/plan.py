@@ -86,9 +86,19 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan_of(
-    ctx: Context, pipeline: str, params: Mapping[str, Any], environment: Mapping[str, Any], purpose: str = ""
+    ctx: Context,
+    pipeline: str,
+    params: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    purpose: str = "",
+    pins: Mapping[str, int] | None = None,
 ) -> Plan:
-    """Look at everything that a run will read. Raises: NotFound, Forbidden, PipelineInvalid, EvidenceSealed."""
+    """Look at everything that a run will read.
+
+    Args:
+        pins: by name of a dataset, the version that is read where only a name or ref is given.
+    Raises: NotFound, Forbidden, PipelineInvalid, EvidenceSealed.
+    """
     with ctx.reading() as tx:
         held = ctx.ground.catalog.resolve(tx, ctx.project.id, Thing.parse(pipeline, kind="pipeline"))
         payload: Pipeline = ctx.ground.catalog.payload(held.asset, held.version)
@@ -99,7 +109,7 @@ def plan_of(
     for thing in wanted:
         check_allowed(ctx, thing, purpose)
     with ctx.reading() as tx:
-        reads = {thing: read(ctx, tx, thing) for thing in wanted}
+        reads = {thing: read(ctx, tx, thing, pins or {}) for thing in wanted}
     source = source_of(ctx, held.version)
     steps = [node for node in graph.nodes if node.sort == "step"]
     digests = {node.id: code.digest_of(source, node.path, node.function) for node in steps}
@@ -133,10 +143,12 @@ def check_allowed(ctx: Context, thing: Any, purpose: str) -> None:
         raise rules.refusal(ctx.door.request(ctx.caller, get.name, resources, facts), decision, ctx.snapshot)
 
 
-def read(ctx: Context, tx: Transaction, thing: Any) -> Read:
+def read(ctx: Context, tx: Transaction, thing: Any, pins: Mapping[str, int]) -> Read:
     """A version of a dataset that no gate measures on, with what tells how it is read."""
     catalog = ctx.ground.catalog
     parsed = Thing.parse(thing, kind="dataset")
+    if parsed.version is None and parsed.name in pins:
+        parsed = Thing(parsed.name, parsed.kind, None, pins[parsed.name])
     held = catalog.resolve(tx, ctx.project.id, parsed)
     if held.version.state != "live":
         raise Invalid(f"{parsed}: v{held.version.number} is {held.version.state}", next_step="choose another version")

@@ -80,10 +80,11 @@ class Runner:
 
     Args:
         folder: the run's own; what lies there is removed by the caller.
+        anew: compute everything, whatever was committed before.
     """
 
-    def __init__(self, ctx: Context, plan: Plan, engine: Engine, folder: Path) -> None:
-        self.ctx, self.plan, self.engine, self.folder = ctx, plan, engine, folder
+    def __init__(self, ctx: Context, plan: Plan, engine: Engine, folder: Path, *, anew: bool = False) -> None:
+        self.ctx, self.plan, self.engine, self.folder, self.anew = ctx, plan, engine, folder, anew
         self.items: dict[str, list[Item]] = {}
         self._underway: dict[int, _Underway] = {}
         self._inputs: dict[str, tuple[str, ...]] = {}
@@ -190,7 +191,7 @@ class Runner:
             own = self.plan.digests.get(item.node.id, "")
             item.key = key_of(item.node, own, self.plan.environment_digest, digests, {})
             item.state = "ready"
-        if ready:
+        if ready and not self.anew:
             with self.ctx.reading() as tx:
                 for item in ready:
                     if item.node.options.cache and (found := keeping.committed(self.ctx, tx, item.key)):

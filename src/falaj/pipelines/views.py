@@ -81,6 +81,73 @@ class PipelineView(msgspec.Struct, frozen=True, kw_only=True):
     environment: str
 
 
+class ExplainedStep(msgspec.Struct, frozen=True, kw_only=True):
+    """An attempt of a step, and why it was computed, or was not.
+
+    Attributes:
+        because: what changed since the result before it: `code`, `environment`, an argument or a source by its name.
+    """
+
+    step: StepView
+    because: tuple[str, ...]
+    metrics: dict[str, float]
+
+
+class Explained(msgspec.Struct, frozen=True, kw_only=True):
+    """A run of a pipeline, attempt by attempt."""
+
+    run: str
+    state: str
+    pipeline: str
+    steps: tuple[ExplainedStep, ...]
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that is not the same in two runs; "" where one has nothing there."""
+
+    what: str
+    one: str
+    other: str
+
+
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """Two runs beside one another. `same`: how many facts are equal."""
+
+    run: str
+    other: str
+    differences: tuple[Difference, ...]
+    same: int
+
+
+class Again(msgspec.Struct, frozen=True, kw_only=True):
+    """A step that was computed again. `same`: whether its output has the digest that it had."""
+
+    step: str
+    item: int
+    label: str
+    same: bool
+    digest: str
+    digest_again: str
+
+
+class Reproduced(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that was computed again from what it had read.
+
+    Attributes:
+        ok: every output is what it was.
+        environment: `same`, or `other` where the distributions are not those of the first time.
+    """
+
+    run: str
+    again: str
+    ok: bool
+    environment: str
+    steps: tuple[Again, ...]
+    seconds: float
+    entry_id: str
+    entry: int | None = None
+
+
 class Cancelled(msgspec.Struct, frozen=True, kw_only=True):
     """A run that was cancelled."""
 

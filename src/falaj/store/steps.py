@@ -73,12 +73,16 @@ def of_run(tx: Transaction, run: str) -> list[Step]:
     return STEP.where(tx, "run = :run ORDER BY started_at, step, item, attempt", {"run": run}, limit=100_000)
 
 
-def earlier(tx: Transaction, step: Step) -> Step | None:
-    """The newest result of the same step and item before that of a run; None where there is none."""
+def earlier(tx: Transaction, step: Step, asset: str) -> Step | None:
+    """The newest result of the same item of a step in an earlier run; None where there is none.
+
+    Args:
+        asset: that the step's outputs are versions of.
+    """
     clause = (
-        "project = :project AND step = :step AND label = :label AND item = :item AND run < :run "
-        "AND state IN ('done', 'cached') ORDER BY run DESC"
+        "asset = :asset AND step = :step AND label = :label AND run < :run AND state IN ('done', 'cached') "
+        "AND (label <> '' OR item = :item) ORDER BY run DESC"
     )
-    params = {"project": step.project, "step": step.step, "label": step.label, "item": step.item, "run": step.run}
+    params = {"asset": asset, "step": step.step, "label": step.label, "item": step.item, "run": step.run}
     found = STEP.where(tx, clause, params, limit=1)
     return found[0] if found else None

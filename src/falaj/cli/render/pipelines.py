@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from falaj.cli.render.shapes import Lines, entry_of, fields, indented, joined, short
-from falaj.cli.text import counted, safe, table
+from falaj.cli.text import counted, plain, safe, table
 
 MARKS = {"done": "✓", "cached": "=", "failed": "✗", "cancelled": "-", "lost": "?", "running": "…"}
 
@@ -56,3 +56,51 @@ def told_pipeline(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
 def told_cancelled(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
     """A run that was cancelled."""
     return [joined(f"run {safe(result['run'])}", safe(result["state"]), entry_of(result))]
+
+
+def told_explained(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """Each attempt of a run: how it went, why it was computed; what the failed ones printed."""
+    lines = [joined(f"run {safe(result['run'])}", safe(result["pipeline"]), safe(result["state"]))]
+    rows = []
+    for one in result["steps"]:
+        step = one["step"]
+        time = f"{step['seconds']:,.1f} s" if step["state"] != "cached" else ""
+        because = ", ".join(safe(word) for word in one["because"])
+        metrics = "  ".join(f"{safe(k)} {plain(v)}" for k, v in list(one["metrics"].items())[:4])
+        mark = MARKS.get(step["state"], " ")
+        rows.append((f"{mark} {step_name(step)}", safe(step["state"]), time, because, safe(step["output"]), metrics))
+    lines += indented(table(rows, right=(2,)))
+    for one in result["steps"]:
+        if error := one["step"]["error"]:
+            where = f" ({safe(error['where'])})" if error.get("where") else ""
+            lines.append(f"{step_name(one['step'])}: {safe(error['message'], 1000)}{where}")
+            lines += indented(safe(line, 300) for line in one["step"]["log"].splitlines()[-20:])
+    return lines
+
+
+def told_compared(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """What differs between two runs."""
+    rows = [(safe(d["what"]), safe(d["one"], 60) or "-", safe(d["other"], 60) or "-") for d in result["differences"]]
+    head = joined(counted(len(rows), "difference"), f"{result['same']} the same")
+    return [head, *indented(table(rows, ("", safe(result["run"]), safe(result["other"])) if rows else ()))]
+
+
+def told_reproduced(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """A run that was computed again: which outputs are what they were."""
+    rows = [
+        (
+            f"{'=' if one['same'] else '≠'} {step_name(one)}",
+            safe(one["digest_again"])[:19],
+            "" if one["same"] else f"was {safe(one['digest'])[:19] or 'nothing'}",
+        )
+        for one in result["steps"]
+    ]
+    same = sum(one["same"] for one in result["steps"])
+    head = joined(
+        f"run {safe(result['run'])}",
+        "reproduced" if result["ok"] else "not reproduced",
+        f"{same} of {counted(len(rows), 'output')} as they were",
+        f"{safe(result['environment'])} environment",
+        f"{result['seconds']:,.1f} s",
+    )
+    return [head, *indented(table(rows)), joined(f"as run {safe(result['again'])}", entry_of(result))]
