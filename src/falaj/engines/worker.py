@@ -7,7 +7,8 @@
     <folder>/log.txt         what it printed
     <folder>/own/            its working folder, for what it wants to write
 
-Nothing here opens a store. The one who started it decides whether what lies there is kept.
+Nothing here opens a store, and the kernel keeps it so (`fence`). The one who started it decides whether what lies there
+is kept.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import msgspec
 
 from falaj.core.encoding import decode
 from falaj.core.errors import FalajError
+from falaj.engines import fence
 from falaj.pipelines import definitions, inside
 from falaj.pipelines.records import Manifest, Task
 
@@ -38,8 +40,9 @@ MAX_WORDS = 4000
 def run(folder: Path) -> int:
     """Run the attempt of a folder; returns the exit code."""
     task = decode((folder / "task.json").read_bytes(), Task, "task")
+    guards = fence.close([*fence.libraries(), task.source, *_inputs(task)], [folder])
     try:
-        manifest = _run(task, folder)
+        manifest = msgspec.structs.replace(_run(task, folder), guards=guards)
     except MemoryError:
         _fail(folder, "memory", f"it asked for more than its {task.options.memory / 1024**2:,.0f} MiB", "")
         return FAILED
@@ -66,6 +69,16 @@ def _run(task: Task, folder: Path) -> Manifest:
     manifest = outputs.write(value, task.returns, folder / "out")
     metrics = {**manifest.metrics, **attempt.metrics}
     return msgspec.structs.replace(manifest, metrics=metrics, params=attempt.params)
+
+
+def _inputs(task: Task) -> list[str]:
+    """Every file that was put there for the attempt to read."""
+    waiting, out = [*task.args.values(), *task.sources.values()], list[str]()
+    while waiting:
+        given = waiting.pop()
+        waiting += given.items
+        out += given.paths
+    return out
 
 
 def _function(task: Task) -> Any:
@@ -137,7 +150,8 @@ def become(folder: Path) -> None:
     for word in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE):
         signal.signal(word, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.environ["TMPDIR"] = str(folder / "own")
+    for name in ("TMPDIR", "HOME"):
+        os.environ[name] = str(folder / "own")
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")

@@ -175,7 +175,11 @@ def commit(
         for one in used:
             runs.link(unit, job.id, "in", one.version, one.role)
         runs.link(unit, job.id, "out", version, artifact.type)
-        result = {"output": f"{asset.kind}/{asset.name}:{version.number}", "peak_bytes": ended.peak}
+        result = {
+            "output": f"{asset.kind}/{asset.name}:{version.number}",
+            "peak_bytes": ended.peak,
+            "guards": list(manifest.guards),
+        }
         runs.end(unit, job, result=result, metrics=finite(manifest.metrics))
         kept = msgspec.structs.replace(
             step,

@@ -160,7 +160,7 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What an attempt hands back: the files of its output, and what it logged."""
+    """What an attempt hands back: the files of its output, what it logged, and the guards that it ran under."""
 
     type: Type
     files: tuple[str, ...] = ()
@@ -169,6 +169,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     value: Any = None
     params: dict[str, Any] = {}
     metrics: dict[str, float] = {}
+    guards: tuple[str, ...] = ()
 
 
 class Given(msgspec.Struct, frozen=True, kw_only=True):
