@@ -32,7 +32,7 @@ from falaj.store import runs
 
 MAX_LOG: Final = 64 * 1024
 MAX_MANIFEST: Final = 8 * 1024 * 1024
-_STARTED_S: Final = 60.0
+_STARTED_S: Final = 300.0
 _KEPT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "SSL_CERT_FILE")
 
 
@@ -74,7 +74,7 @@ class LocalEngine:
 
 
 class _Running(msgspec.Struct):
-    """An attempt underway."""
+    """An attempt underway. Its time counts from its start: libraries may still be imported before that."""
 
     folder: Path
     task: Task
@@ -101,25 +101,24 @@ class LocalAttempts:
         (folder / "task.json").write_bytes(msgspec.json.encode(task))
         asked = {"start": number, "folder": str(folder), "exec": task.options.isolation == "exec"}
         for last in (False, True):  # the parent may have died since the last attempt
-            one = _Running(folder, task, time.monotonic() + task.options.timeout_s)
-            self._running[number] = one
             try:
                 self._parent().send(json.dumps(asked).encode())
-                self._await_start(one)
-                return
+                break
             except OSError as error:
-                self._running.pop(number, None)
                 self._parent_is_gone()
                 if last:
                     raise StepFailed(f"no process can be begun: {error}", next_step="look at the machine") from error
+        self._running[number] = _Running(folder, task, time.monotonic() + _STARTED_S)
 
     def wait(self, limit_s: float) -> list[Ended]:
         """See `Attempts.wait`. An attempt over its time is ended here."""
         now = time.monotonic()
         for number, one in self._running.items():
-            if now >= one.ends_at and not one.is_late:
+            if now >= one.ends_at and not one.is_late and one.pid:
                 one.is_late = True
                 self.end(number)
+        if any(now >= one.ends_at and not one.pid for one in self._running.values()):
+            self._parent_is_gone()  # what is imported there never comes to an end
         soonest = min((one.ends_at - now for one in self._running.values() if not one.is_late), default=limit_s)
         if not self._ended and self._control is not None:
             try:
@@ -140,14 +139,6 @@ class LocalAttempts:
         self._parent_is_gone()
         self._ended.clear()
 
-    def _await_start(self, one: _Running) -> None:
-        until = time.monotonic() + _STARTED_S
-        while not one.pid:
-            left = until - time.monotonic()
-            if left <= 0:
-                raise TimeoutError("the process that attempts come from does not answer")
-            self._hear(left)
-
     def _hear(self, limit_s: float) -> None:
         """Take in one message, if one comes in time. Raises: OSError where the parent is gone."""
         assert self._control is not None  # noqa: S101  the callers looked
@@ -160,6 +151,7 @@ class LocalAttempts:
         if "started" in told and (one := self._running.get(told["started"])):
             one.pid = int(told["pid"])
             one.owner = runs.process(one.pid)
+            one.ends_at = time.monotonic() + one.task.options.timeout_s
         elif "ended" in told and (one := self._running.pop(told["ended"], None)):
             self._ended.append(ended_of(told["ended"], one.task, one.folder, told, is_late=one.is_late))
 

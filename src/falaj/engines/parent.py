@@ -28,7 +28,7 @@ from falaj.engines import worker
 from falaj.models.jail import end_with_parent
 
 MAX_MESSAGE = 64 * 1024
-OURS = ("numpy", "falaj.engines.outputs")
+OURS = ("numpy.random", "falaj.engines.outputs")
 
 
 class Parent:

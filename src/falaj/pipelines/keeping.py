@@ -7,6 +7,7 @@ attempt. What was given up in the meantime commits nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -150,17 +151,18 @@ def upload(ctx: Context, domain: str, manifest: Manifest, folder: Path) -> tuple
 
 
 def commit(
-    ctx: Context, plan: Plan, step: Step, ended: Ended, artifact: Artifact, stored: Stored, used: Iterable[Use]
+    ctx: Context, plan: Plan, step: Step, ended: Ended, artifact: Artifact, stored: Stored | None, used: Iterable[Use]
 ) -> Output:
     """Commit an attempt's output, once. Raises: StaleAttempt where it was given up meanwhile; then nothing is kept."""
     manifest = ended.manifest
     assert manifest is not None  # noqa: S101  the caller looked
-    with ctx.ground.contents.concluding(stored), ctx.begin() as unit:
+    keeping = ctx.ground.contents.concluding(stored) if stored else nullcontext()
+    with keeping, ctx.begin() as unit:
         try:
             steps.fence(unit, step)
         except Conflict as error:
             raise StaleAttempt(error.message, next_step=f"falaj run show {step.run}") from error
-        content = ctx.ground.contents.record(unit, stored)
+        content = ctx.ground.contents.record(unit, stored) if stored else None
         name = f"{plan.graph.pipeline}.{step.step}"
         job = runs.start(
             unit,

@@ -142,9 +142,9 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True):
     """Payload of the kind `artifact`: what one attempt of a step made. The content of a version is the files.
 
     Attributes:
-        key: the key it was committed under; `digest`: SHA-256 of type and files, equal for equal outputs.
+        key: the key it was committed under; `digest`: SHA-256 of type, files and value, equal for equal outputs.
         columns: of a table; of a model, those that it says it reads.
-        value: of `metrics`, `json` and plain values, where it is small.
+        value: of `metrics`, `json` and plain values up to 64 KiB, which need no files.
     """
 
     pipeline: str

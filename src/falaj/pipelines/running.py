@@ -25,9 +25,10 @@ from falaj.pipelines.engine import Attempts, Ended, Engine
 from falaj.pipelines.errors import PipelineInvalid, RunCancelled, StepFailed
 from falaj.pipelines.keeping import Output, Use
 from falaj.pipelines.plan import Plan, Read, write_source
-from falaj.pipelines.records import MAX_ITEMS, Arg, Artifact, Given, Node, Task
+from falaj.pipelines.records import MAX_ITEMS, Arg, Artifact, Given, Node, SourceFile, Task
 from falaj.pipelines.rules import PLAIN, chosen, element_of, key_of
 from falaj.pipelines.views import StepView
+from falaj.store.content import Stored
 from falaj.store.steps import Step
 
 LOOK_EVERY_S: Final = 0.25
@@ -438,8 +439,11 @@ class Runner:
             self.engine.check_output(manifest, out)
         except FalajError as error:
             return Ended(number=ended.number, sort=error.code, message=error.message, log=ended.log)
-        self._domain = self._domain or keeping.ensure_domain(self.ctx)
-        stored, files = keeping.upload(self.ctx, self._domain, manifest, out)
+        stored: Stored | None = None
+        files: tuple[SourceFile, ...] = ()
+        if manifest.value is None:  # a small plain value stands in the version itself
+            self._domain = self._domain or keeping.ensure_domain(self.ctx)
+            stored, files = keeping.upload(self.ctx, self._domain, manifest, out)
         listed = [[file.path, file.sha256] for file in files]
         artifact = Artifact(
             pipeline=self.plan.graph.pipeline,
@@ -447,7 +451,7 @@ class Runner:
             item=item.place,
             type=manifest.type,
             key=item.key,
-            digest=sha256(canonical([manifest.type, listed])),
+            digest=sha256(canonical([manifest.type, listed, manifest.value])),
             files=files,
             columns=manifest.columns,
             rows=manifest.rows,
@@ -455,10 +459,11 @@ class Runner:
         )
         item.output = keeping.commit(self.ctx, self.plan, one.step, ended, artifact, stored, self._used(item))
         item.state = "done"
-        made = self.folder / "made" / artifact.digest.removeprefix("sha256:")
-        made.parent.mkdir(exist_ok=True)
-        with suppress(OSError):  # another item made the same; what was committed can be read from the store
-            out.rename(made)
+        if files:
+            made = self.folder / "made" / artifact.digest.removeprefix("sha256:")
+            made.parent.mkdir(exist_ok=True)
+            with suppress(OSError):  # another item made the same; what was committed can be read from the store
+                out.rename(made)
         return ended
 
     def _used(self, item: Item) -> list[Use]:
