@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving.places import Place, kite, picky_kite
+from tests.serving.places import NUMBERS, Place, picky, windy
 from tests.serving.running import Running
 
 
@@ -15,9 +15,9 @@ from tests.serving.running import Running
 def place(tmp_path: Path) -> Place:
     """Versions 6 and 7, and 8 which fails on a town that it does not know."""
     place = Place(tmp_path / "delay")
-    place.add(6, kite(3))
-    place.add(7, kite(4))
-    place.add(8, picky_kite())
+    place.add(6, windy(0.1), NUMBERS)
+    place.add(7, windy(0.2), NUMBERS)
+    place.add(8, picky(), NUMBERS)
     return place
 
 

@@ -74,7 +74,7 @@ class Running:
     def post(self, path: str, body: Any, **headers: str) -> Told:
         return self.ask("POST", path, body, **headers)
 
-    def infer(self, town: str = "Sur", wind: float = 12.0, key: str | None = None, version: int | None = None) -> Told:
+    def infer(self, town: str | int = 1, wind: Any = 12.0, key: str | None = None, version: int | None = None) -> Told:
         body: dict[str, Any] = {"inputs": one(town, wind)}
         if key is not None:
             body["parameters"] = {"key": key}
@@ -90,10 +90,10 @@ class Running:
         return self.process.wait(30)
 
 
-def one(town: str, wind: float) -> list[dict[str, Any]]:
+def one(town: str | int, wind: Any) -> list[dict[str, Any]]:
     """The tensors of one row."""
     return [
-        {"name": "town", "shape": [1], "datatype": "BYTES", "data": [town]},
+        {"name": "town", "shape": [1], "datatype": "BYTES" if isinstance(town, str) else "INT64", "data": [town]},
         {"name": "wind", "shape": [1], "datatype": "FP64", "data": [wind]},
     ]
 

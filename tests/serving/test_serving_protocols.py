@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     place.deploy(1, 6)
     running = Running(place.folder.root)
     yield running
-    assert running.infer().status == 200, "after all that was refused it answers as before"
+    assert running.infer("Sur").status == 200, "after all that was refused it answers as before"
     assert running.stop() == 0
 
 
@@ -262,9 +263,34 @@ def test_pipelined_and_chunked_requests_are_answered(server):
     assert got.count(b"HTTP/1.1 200") == 3
 
 
+def test_clients_that_hang_up_or_ask_wrongly_spoil_no_answer_of_others(server, expected, rng):
+    good = json.dumps({"inputs": tensors(TOWNS, WINDS)}).encode()
+    wrong = json.dumps({"inputs": tensors(TOWNS, WINDS[:2])}).encode()
+    socks, answers = [], []
+    for turn in range(200):
+        sock = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+        body = wrong if turn % 3 == 0 else good
+        sock.sendall(
+            b"POST %s HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+            % (INFER.encode(), len(body))
+            + body
+        )
+        if rng.random() < 0.4:
+            sock.close()
+        else:
+            socks.append((turn, sock))
+    for turn, sock in socks:
+        answers.append((turn % 3 == 0, b"".join(iter(partial(sock.recv, 65536), b""))))
+        sock.close()
+    assert all(answer.startswith(b"HTTP/1.1 400 ") for is_wrong, answer in answers if is_wrong)
+    for is_wrong, answer in answers:
+        if not is_wrong:
+            assert json.loads(answer.partition(b"\r\n\r\n")[2])["outputs"][0]["data"] == pytest.approx(expected)
+
+
 def test_what_was_answered_is_counted_and_what_was_refused_is_not_a_prediction(server, tmp_path: Path):
     before = server.get("/stats").json
-    server.infer()
+    server.infer("Sur")
     server.post(INFER, {})
     after = server.get("/stats").json
     stable = [told["versions"]["6"]["stable"]["requests"] for told in (before, after)]

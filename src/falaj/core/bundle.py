@@ -76,7 +76,8 @@ class BundleModel(_Part, frozen=True, kw_only=True):
 
     Attributes:
         files: the first is the one that is loaded.
-        types: what a skops file is made of, as it was found when the version was registered; nothing else is built.
+        types: of scikit-learn that a skops file is made of, as it was found when the version was registered; what skops
+            does not trust by itself is built only if it stands here.
         digest: of the version, as verdicts name it.
         verdict: id of the verdict that let it in.
     """

@@ -6,7 +6,8 @@
     served                     the last document that a server here took up, so that none goes back after a restart
     log/                       predictions, see `predictions`
 
-One writer at a time; any number of readers. Every file is written beside its place, synced, and renamed.
+One writer at a time; any number of readers. Every file is written beside its place and renamed, so none is ever seen
+half written.
 """
 
 from __future__ import annotations
@@ -100,12 +101,18 @@ class BundleFolder:
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
-        _sync_folder(target.parent)
+        _sync(target.parent)
 
     def publish(self, revision: int, document: bytes) -> None:
-        """Put a document in force: every file of its models is in its place before. Doing it again changes nothing."""
-        self._write(self._document(revision), document)
-        self._write(self._current, b"%d\n" % revision)
+        """Put a document in force: every file of its models is in its place before. Doing it again changes nothing.
+
+        Servers see it before it is synced, since a rollback is in a hurry; it is synced when this returns. A machine
+        that falls in between may forget it: publish again what should be in force whenever a writer starts.
+        """
+        for path, data in ((self._document(revision), document), (self._current, b"%d\n" % revision)):
+            self._write(path, data, sync=False)
+        for path in (self._document(revision), self._current, self.root):
+            _sync(path)
 
     def prune(self, bundle: Bundle, *, keep: int = 2) -> None:
         """Remove documents older than the `keep` before the one in force, and models that it does not hold.
@@ -156,25 +163,28 @@ class BundleFolder:
             raise BundleDamaged(f"{path}: more than {most:,} bytes", next_step=_HINT)
         return data
 
-    def _write(self, path: Path, data: bytes) -> None:
+    def _write(self, path: Path, data: bytes, *, sync: bool = True) -> None:
         temporary = self._temporary(path)
         try:
             with temporary.open("xb") as out:
                 out.write(data)
                 out.flush()
-                os.fsync(out.fileno())
+                if sync:
+                    os.fsync(out.fileno())
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        if sync:
+            _sync(path.parent)
 
     def _temporary(self, path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.with_name(f".{path.name}.{new_id()}")
 
 
-def _sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+def _sync(path: Path) -> None:
+    """Sync a file, or the names in a folder."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

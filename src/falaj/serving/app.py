@@ -20,7 +20,7 @@ from falaj.core.errors import FalajError, Forbidden, NotFound, TooLarge
 from falaj.serving import open_inference
 from falaj.serving.asked import MAX_KEY, Form
 from falaj.serving.errors import BadRequest, NotServing
-from falaj.serving.loading import Loader
+from falaj.serving.loading import Loaded, Loader
 from falaj.serving.logs import say
 from falaj.serving.open_inference import OpenInference
 from falaj.serving.prediction_log import PredictionLog
@@ -35,10 +35,10 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
-POLL_S: Final = 0.02
+POLL_S: Final = 0.01
 LINGER_BYTES: Final = 16 << 20
 LINGER_S: Final = 1.0
-_ROUND: Final = 12  # polls between two looks at what need not be looked at so often
+_ROUND: Final = 20  # polls between two looks at what need not be looked at so often
 _JSON: Final[Header] = (b"content-type", b"application/json")
 _CLOSE: Final[Header] = (b"connection", b"close")
 _encoder = msgspec.json.Encoder()
@@ -85,8 +85,7 @@ class Inference:
         if error is not None:
             self._refused(error)
         if loaded is not None:
-            self.service.swap(loaded)
-            self._took_up()
+            await self._serve(loaded)
         self._watching = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:
@@ -115,18 +114,24 @@ class Inference:
         """Serve what is in force now; where that cannot be, what is served goes on."""
         loop = asyncio.get_running_loop()
         try:
-            loaded = await loop.run_in_executor(self._loading, self._loader.load)
+            # On the loop where it takes next to nothing: a thread would wait for its turn among busy requests.
+            loaded = self._loader.at_hand()
+            if loaded is None:
+                loaded = await loop.run_in_executor(self._loading, self._loader.load)
         except FalajError as error:
             self._refused(error)
             return
         except Exception as error:  # noqa: BLE001  whatever is in the folder, the server goes on
             self._refused(NotServing(f"{type(error).__name__}: {error}"))
             return
-        self.service.swap(loaded)
         self._wrong = None
+        await self._serve(loaded)
+
+    async def _serve(self, loaded: Loaded) -> None:
+        self.service.swap(loaded)
         self._took_up()
         try:
-            await loop.run_in_executor(self._loading, self._loader.remember, loaded)
+            await asyncio.get_running_loop().run_in_executor(self._loading, self._loader.remember, loaded)
         except OSError as error:
             say("not_remembered", "warning", message=error.strerror)
 

@@ -1,6 +1,7 @@
 """Models in memory: loaded from bytes that were checked, asked for columns, answering probabilities.
 
-Nothing is built here but what the signed bundle lists: skops files by its types, ONNX files with all weights inside.
+What a file may hold was looked into when it was registered; here its bytes are those that were signed. A skops file
+builds the types that the bundle lists and those that skops itself trusts, an ONNX file has its weights inside.
 """
 
 from __future__ import annotations
