@@ -30,6 +30,8 @@ if typing.TYPE_CHECKING:
 SQL = queries("ledger")
 SEQUENCER_LOCK = 4625720
 BATCH = 2000
+PAUSE_S = 0.1
+"""Between two rounds of the sequencer: where much is committed it is numbered, signed and published in batches."""
 NEWEST = 100
 """So many of the newest checkpoints are kept; of the older ones, the last of each day."""
 
@@ -286,7 +288,7 @@ class Sequencer:
         self._log = log
         self._heads = Heads(log, database, signer, publish, earlier)
         self._wake = threading.Event()
-        self._stopping = False
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="falaj-sequencer", daemon=True)
         self.failures = 0
         self.last_error = ""
@@ -298,7 +300,7 @@ class Sequencer:
 
     def stop(self) -> None:
         """Number what is left, sign, and end."""
-        self._stopping = True
+        self._stopping.set()
         self._wake.set()
         self._thread.join(timeout=20)
 
@@ -306,10 +308,11 @@ class Sequencer:
         while True:
             self._wake.wait(timeout=1.0)
             self._wake.clear()
-            stopping = self._stopping
+            stopping = self._stopping.is_set()
             self._round()
             if stopping:
                 return
+            self._stopping.wait(PAUSE_S)
 
     def _round(self) -> None:
         # The thread must outlive a database that is away for a while; what failed is counted and tried again.
