@@ -38,7 +38,7 @@ Header = tuple[bytes, bytes]
 POLL_S: Final = 0.01
 LINGER_BYTES: Final = 16 << 20
 LINGER_S: Final = 1.0
-_ROUND: Final = 20  # polls between two looks at what need not be looked at so often
+KEEP_S: Final = 0.2
 _JSON: Final[Header] = (b"content-type", b"application/json")
 _CLOSE: Final[Header] = (b"connection", b"close")
 _encoder = msgspec.json.Encoder()
@@ -69,7 +69,7 @@ class Inference:
         self._posts: dict[str, tuple[Form, int | None]] = {}
         self._loading = ThreadPoolExecutor(1, thread_name_prefix="loading")
         self._stamp: Stamp | None = None
-        self._watching: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._wrong: dict[str, Any] | None = None
         self._version = installed("falaj")
         self._since = moment(datetime.now(UTC))
@@ -86,29 +86,30 @@ class Inference:
             self._refused(error)
         if loaded is not None:
             await self._serve(loaded)
-        self._watching = asyncio.create_task(self._watch())
+        self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._keep())]
 
     async def stop(self) -> None:
         """Stop watching, and leave a whole log."""
-        if self._watching is not None:
-            self._watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watching
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self.service.close()
         self._loading.shutdown(wait=False, cancel_futures=True)
         self._log.close()
 
     async def _watch(self) -> None:
-        count = 0
         while True:
             await asyncio.sleep(POLL_S)
-            count += 1
-            if count % _ROUND == 0:
-                self._log.tick()
-                self.service.sweep()
             if (stamp := self._folder.stamp()) != self._stamp:
                 self._stamp = stamp
                 await self._take_up()
+
+    async def _keep(self) -> None:
+        """What goes on also while a bundle is being loaded."""
+        while True:
+            await asyncio.sleep(KEEP_S)
+            self._log.tick()
+            self.service.sweep()
 
     async def _take_up(self) -> None:
         """Serve what is in force now; where that cannot be, what is served goes on."""
