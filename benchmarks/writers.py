@@ -2,15 +2,15 @@
 
 Usage: python -m benchmarks.writers [--writers N] [--seconds S] [--rounds R]
 
-Each writer is a process of its own with an asset of its own; a change adds a version and moves a ref to it, in one
-durable transaction (`synchronous_commit` is on). Three kinds take turns on one server, each in a database of its own:
+Each writer has an asset of its own; a change adds a version and moves a ref to it, in one durable transaction
+(`synchronous_commit` is on). Three kinds take turns on one server, each in a database of its own:
 
     ledger     the catalog through units of work, with a sequencer that numbers, signs and publishes meanwhile
-    unwritten  the same code, but nothing is digested, no entry is written and nothing is numbered
-    bare       plain psycopg without Falaj: `limits/writers.py`
+    unwritten  the same code without a ledger: the bar is on this
+    plain      psycopg without Falaj, recorded beside
 
-The bar is on `bare`. `ledger` and `bare` run a second time as threads of one process, as in a server. A turn of
-`ledger` ends when every entry has its number.
+Each runs with a process for each writer, and as threads of one process, as in a server. A turn of `ledger` ends when
+every entry has its number.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ import multiprocessing
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -32,7 +31,7 @@ from typing import Any
 import msgspec
 import psycopg
 
-from benchmarks.limits.writers import Bare
+from benchmarks.limits.writers import Bare, UnwrittenUnits
 from benchmarks.measure import Loads, bar, median, recorded, result, show, turns
 from falaj.core.entries import What
 from falaj.core.ids import new_id
@@ -41,17 +40,15 @@ from falaj.store.catalog import Catalog
 from falaj.store.kinds import Kind, Kinds
 from falaj.store.ledger.checkpoint import Signer
 from falaj.store.ledger.log import Log, Sequencer
-from falaj.store.ledger.merkle import Frontier
 from falaj.store.ledger.publish import Publisher
 from falaj.store.metadata import open_database
 from falaj.store.metadata.open import migrate
-from falaj.store.metadata.tables import Table
-from falaj.store.unit import Actor, Unit, Units
+from falaj.store.unit import Actor, Units
 from scripts.postgres import PostgresServer
 
 KEY = bytes(range(32))
 SIGNER = Signer("falaj.example/benchmark", bytes(32))
-KINDS = ("ledger", "unwritten", "bare")
+KINDS = ("ledger", "unwritten", "plain")
 FORK = multiprocessing.get_context("fork")
 Change = Callable[[str], None]
 
@@ -60,25 +57,6 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     """Of the kind made for this benchmark."""
 
     title: str
-
-
-class Unwritten(Unit):
-    """A unit that changes rows and tells nobody."""
-
-    def _note(self, table: Table[Any], row: Any) -> None:
-        pass
-
-    def finish(self) -> Frontier | None:
-        return None
-
-
-class UnwrittenUnits(Units):
-    """Opens them."""
-
-    @contextmanager
-    def begin(self, actor: Actor, op: str, project: str = "") -> Iterator[Unit]:
-        with self.database.write() as tx:
-            yield Unwritten(tx, self.log, actor, op, self.commit_key, project)
 
 
 class Store:
@@ -126,7 +104,7 @@ def writing(kind: str, url: str, project: str, numbers: Sequence[int], folder: P
     changes: list[Change] = []
     for number in numbers:
         name, actor = f"thing-{number}", Actor(new_id(), new_id(), f"writer-{number}")
-        if kind == "bare":
+        if kind == "plain":
             changes.append(Bare(url, project, name, actor.principal, actor.person).change)
             continue
         if not stores:
@@ -257,7 +235,7 @@ def measured(given: argparse.Namespace) -> tuple[dict[str, list[Turn]], dict[str
             }
         bench = Bench(server, published, given.writers, given.seconds)
         plan = {kind: partial(bench.turn, kind) for kind in KINDS}
-        plan |= {f"{kind}, threads": partial(bench.turn, kind, threads=True) for kind in ("ledger", "bare")}
+        plan |= {f"{kind}, threads": partial(bench.turn, kind, threads=True) for kind in KINDS}
         return turns(plan, given.rounds), settings
     finally:
         server.stop()
@@ -276,23 +254,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     rate = {kind: median([t.rate for t in them]) for kind, them in values.items()}
     cpu = {kind: median([t.cpu_ms for t in them]) for kind, them in values.items()}
     what = f"{given.writers} writers on PostgreSQL, changes with their entries"
+    inside = f"{given.writers} threads of one process with its sequencer"
+    others = [
+        recorded(f"{what}, beside plain psycopg", "changes/s", rate["ledger"], rate["plain"]),
+        recorded(inside, "changes/s", rate["ledger, threads"], rate["unwritten, threads"]),
+        recorded(f"{inside}, beside plain psycopg", "changes/s", rate["ledger, threads"], rate["plain, threads"]),
+        recorded("processor time of a writer, a change", "ms", cpu["ledger"], cpu["unwritten"]),
+    ]
     show(
         result(
             "writers",
             loads,
-            [bar(what, "changes/s", rate["ledger"], rate["bare"], at_least=0.7)],
-            [
-                recorded(
-                    what + ", beside the same code without a ledger", "changes/s", rate["ledger"], rate["unwritten"]
-                ),
-                recorded(
-                    f"{given.writers} threads of one process with its sequencer",
-                    "changes/s",
-                    rate["ledger, threads"],
-                    rate["bare, threads"],
-                ),
-                recorded("processor time of a writer, a change", "ms", cpu["ledger"], cpu["bare"]),
-            ],
+            [bar(what, "changes/s", rate["ledger"], rate["unwritten"], at_least=0.7)],
+            others,
             rounds=given.rounds,
             seconds=given.seconds,
             settings=settings,

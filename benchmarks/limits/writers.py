@@ -1,7 +1,8 @@
-"""The bare change on PostgreSQL: a version is added and a ref moves to it, by plain psycopg, without a ledger.
+"""A version is added and a ref moves to it, on PostgreSQL, without a ledger: by the same code, and by none of it.
 
-The reads, locks and rows are those that the change needs whatever keeps it: numbers given one after the other, the
-guards looked at, the holder held. Nothing is made beforehand that the measured change makes in its turn.
+`UnwrittenUnits` runs the catalog as it is, but nothing is digested, no entry is written and nothing is numbered.
+`Bare` is plain psycopg: the reads, locks and rows that the change needs whatever keeps it (numbers given one after the
+other, the guards looked at, the holder held), and nothing of Falaj.
 """
 
 from __future__ import annotations
@@ -10,10 +11,16 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
+
+from falaj.store.ledger.merkle import Frontier
+from falaj.store.metadata.tables import Table
+from falaj.store.unit import Actor, Unit, Units
 
 FIND = "SELECT id, project, kind, name, created_at FROM asset WHERE project = %s AND kind = %s AND name = %s"
 LOCK = "SELECT id, project, kind, name, created_at FROM asset WHERE id = %s FOR UPDATE"
@@ -29,6 +36,28 @@ REF = """INSERT INTO ref (asset, name, version, revision, moved_at) VALUES (%s, 
     moved_at = excluded.moved_at"""
 MOVE = """INSERT INTO ref_move (asset, ref, revision, version, previous, sort, at, by, person, entry, proposal)
     VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"""
+
+
+class Unwritten(Unit):
+    """A unit that changes rows and tells nobody."""
+
+    def _note(self, table: Table[Any], row: Any) -> None:
+        pass
+
+    def say(self, *_words: Any, **_more: Any) -> Any:
+        """Nothing is said."""
+
+    def finish(self) -> Frontier | None:
+        return None
+
+
+class UnwrittenUnits(Units):
+    """Opens them."""
+
+    @contextmanager
+    def begin(self, actor: Actor, op: str, project: str = "") -> Iterator[Unit]:
+        with self.database.write() as tx:
+            yield Unwritten(tx, self.log, actor, op, self.commit_key, project)
 
 
 class Bare:
