@@ -111,3 +111,8 @@ class TinyServer(Running):
     def __init__(self, settings: Settings, lines: io.StringIO | None = None) -> None:
         self.tiny = Tiny()
         super().__init__(self.tiny, settings, lines)
+
+    def stop(self) -> None:
+        """May be called twice."""
+        super().stop()
+        self.tiny.close()

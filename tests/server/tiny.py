@@ -227,9 +227,21 @@ class Tiny:
         self.looks = 0
         self.lost: list[str] = []
         self.on_piece: Callable[[], None] = lambda: None
-        self.staged = Path(tempfile.mkdtemp(prefix="tiny-"))
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.ready = True
         self.away = False
+
+    @property
+    def staged(self) -> Path:
+        """The folder of staged files; made when it is first asked for."""
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="tiny-")
+        return Path(self._folder.name)
+
+    def close(self) -> None:
+        """Remove what was staged."""
+        if self._folder is not None:
+            self._folder.cleanup()
 
     def authenticate(self, token_text: str) -> Caller:
         """By the table."""
