@@ -9,7 +9,7 @@ import pytest
 from falaj.pipelines.define import defined_in, source_files
 from falaj.pipelines.errors import PipelineInvalid
 from falaj.pipelines.records import Arg, Graph, Node
-from falaj.pipelines.rules import check_graph
+from falaj.pipelines.rules import check_graph, check_source
 
 FEATURES = """
 import falaj as fj
@@ -171,3 +171,29 @@ def test_hidden_folders_and_environments_are_no_source(tmp_path: Path) -> None:
         file.parent.mkdir(exist_ok=True)
         file.write_text("", encoding="utf-8")
     assert [f.relative_to(tmp_path).as_posix() for f in source_files(tmp_path)] == ["pipeline.py", "lib/a.py"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../a.py",
+        "/etc/a.py",
+        "a//b.py",
+        ".hidden/a.py",
+        "a.txt",
+        "a/../b.py",
+        "",
+        "a\\b.py",
+        "a\n.py",
+        "a.py/",
+        "x" * 200 + ".py",
+    ],
+)
+def test_a_path_that_leads_elsewhere_is_no_source(path: str) -> None:
+    with pytest.raises(PipelineInvalid):
+        check_source({path: ""})
+
+
+def test_files_below_a_project_are_source() -> None:
+    files = {"pipeline.py": "a", "lib/__init__.py": "", "lib/_own-2.x.py": "b"}
+    assert check_source(files) == {name: text.encode() for name, text in sorted(files.items())}
