@@ -101,11 +101,10 @@ def test_the_protocol_of_kserve(server, expected):
     assert server.get("/v1/models/delay").json == {"name": "delay", "ready": True}
 
 
-def test_a_missing_value_is_one_and_a_whole_number_is_a_number(server):
-    assert server.post(INFER, {"inputs": tensors([None, "Sur"], [3, None], "INT32")}).status == 500, (
-        "this model has no use for a missing wind"
-    )
+def test_a_null_is_a_missing_value_where_the_model_can_read_one(server):
     assert server.post(INFER, {"inputs": tensors([None], [3], "INT32")}).status == 200
+    told = server.post(INFER, {"inputs": tensors(["Sur"], [None])})
+    assert (told.status, "'wind': a null" in told.json["error"]) == (400, True)
 
 
 @pytest.mark.parametrize(

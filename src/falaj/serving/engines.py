@@ -17,6 +17,7 @@ from falaj.serving.inputs import Columns, example
 
 QUICK_S: Final = 0.0005
 QUICK_ROWS: Final = 128
+MOST_TRIED: Final = 300
 _TRIES: Final = 5
 _TOLERANCE: Final = 1e-6  # sums of 32-bit floats land a little outside
 _HINT: Final = "deploy a version that this server can load"
@@ -63,7 +64,10 @@ class Engine:
         return list(values)
 
     def warm(self) -> None:
-        """Ask it for a plain row a few times, so that the first client does not wait for what is made once."""
+        """Ask it for a plain row a few times, so that the first client does not wait for what is made once.
+
+        What it fails at with a null in one place only, it cannot read a null there.
+        """
         best = 1e9
         for _ in range(_TRIES):
             begin = time.perf_counter()
@@ -73,6 +77,18 @@ class Engine:
                 return  # it may well not know the plain row; whether it is quick is then not known
             best = min(best, time.perf_counter() - begin)
         self.quick = best < QUICK_S
+        width = len(self.inputs)
+        if width <= MOST_TRIED and not self._takes(self.nulls):
+            alone = ([i == place for i in range(width)] for place in range(width))
+            self.nulls = tuple(can and self._takes(one) for can, one in zip(self.nulls, alone, strict=True))
+
+    def _takes(self, nulls: Sequence[bool]) -> bool:
+        row = [[None] if null else values for null, values in zip(nulls, example(self.inputs), strict=True)]
+        try:
+            self.score(row, 1)
+        except ModelFailed:
+            return False
+        return True
 
 
 def load(model: BundleModel, data: bytes, what: str) -> Engine:
@@ -146,8 +162,10 @@ def _onnx(model: BundleModel, data: bytes, what: str) -> Engine:
     if together:
         shape = given[0].shape
         _check_width(shape[1] if len(shape) == 2 and isinstance(shape[1], int) else None, model.inputs, what)
-    elif {one.name for one in given} != {one.name for one in model.inputs}:
-        raise BundleRefused(f"{what}: its inputs have other names than the bundle says", next_step=_HINT)
+    else:
+        ours = {one.name: one.type == "text" for one in model.inputs}
+        if ours != {one.name: _TYPES[one.type] == "object" for one in given}:
+            raise BundleRefused(f"{what}: its inputs are others than the bundle says, or text is none", next_step=_HINT)
     output = _probabilities(session.get_outputs(), what)
     fed = _fed_together(given[0], model.inputs) if together else _fed_apart(given, model.inputs)
 

@@ -140,7 +140,7 @@ def serve(
     # One thread a model: rows come a few at a time, and threads for them cost more than they bring.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    warnings.filterwarnings("ignore", message="X does not have valid feature names")  # columns go by place here
+    warnings.filterwarnings("ignore", module="sklearn")  # of names (columns go by place) and rows, at each of them
     try:
         runner.run()
     except SystemExit as error:  # uvicorn's way to say that it could not listen
