@@ -165,3 +165,41 @@ def test_a_run_is_explained_compared_and_computed_again(project: Project) -> Non
     assert {one.step: one.same for one in again.steps} == {"drawn": True, "total": True, "free": False}
     assert (again.ok, again.environment) == (False, "same")
     assert project.call("ledger.verify").ok
+
+
+LISTS = """
+@fj.step
+def words() -> list[str]: return ["a", "b", "cc"]
+
+@fj.step
+def size(word: str) -> int: return len(word)
+
+@fj.step
+def table(n: int) -> fj.Table:
+    import pyarrow as pa
+    return pa.table({"n": [n]})
+
+@fj.step
+def together(tables: list[fj.Table], sizes: list[int]) -> dict:
+    return {"rows": [t["n"].to_pylist() for t in tables], "sizes": sizes}
+
+@fj.step(cache=False)
+def always() -> bool: return True
+
+@fj.step(cpu=64)
+def none(yes: bool) -> dict: return None
+
+@fj.pipeline
+def p():
+    sizes = size.map(word=words())
+    together(table.map(n=sizes), sizes)
+    none(always())
+"""
+
+
+def test_what_a_step_returns_is_mapped_over_and_gathered(project: Project) -> None:
+    told = project.run(LISTS)
+    assert [s.label for s in told.steps if s.step == "table"] == ["a", "b", "cc"]
+    assert project.value(told, "together") == {"rows": [[1], [1], [2]], "sizes": [1, 1, 2]}
+    again = states(project.run())
+    assert (again.pop("always"), set(again.values())) == ("done", {"cached"})

@@ -22,7 +22,7 @@ from typing import Any, Final
 import msgspec
 
 from falaj.core.encoding import decode
-from falaj.core.errors import FalajError
+from falaj.core.errors import FalajError, MissingPart
 from falaj.engines import parent
 from falaj.models import formats
 from falaj.pipelines.engine import Ended
@@ -60,7 +60,11 @@ class LocalEngine:
 
     @contextmanager
     def attempts(self, folder: Path, modules: Sequence[str]) -> Iterator[LocalAttempts]:
-        """See `Engine.attempts`. No process is begun before the first attempt is."""
+        """See `Engine.attempts`. No process is begun before the first attempt is. Raises: MissingPart."""
+        if sys.platform != "linux":
+            raise MissingPart(
+                "steps run on Linux: elsewhere nothing ends them with their runner", next_step="use a server"
+            )
         begun = LocalAttempts(folder, modules)
         try:
             yield begun
