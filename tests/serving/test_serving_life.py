@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import threading
 import time
@@ -288,6 +289,21 @@ def test_what_cannot_be_logged_is_not_answered(place, start):
     assert (told.status, told.json["code"]) == (503, "prediction_not_logged")
     (place.folder.root / "log").unlink()
     assert server.infer().status == 200
+
+
+def test_a_line_that_is_cut_is_taken_back(place, start):
+    place.deploy(1, 6)
+    server = start()
+    given = [server.infer().json["parameters"]["prediction_id"]]
+    (segment,) = predictions.unsealed(server.folder / "log")
+    unlimited = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (segment.stat().st_size + 40, unlimited[1]))
+    told = server.infer()
+    assert (told.status, told.json["code"]) == (503, "prediction_not_logged")
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, unlimited)
+    given.append(server.infer().json["parameters"]["prediction_id"])
+    assert [line.id for line in logged(server.folder)] == given
+    assert predictions.read(segment)[1] == segment.stat().st_size
 
 
 def test_a_stop_is_graceful(place, start):

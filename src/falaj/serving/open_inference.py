@@ -115,7 +115,8 @@ class OpenInference:
         if width < 1:
             raise _shape(tensor, "at least one column is expected")
         values = self._values(tensor, rows, width)
-        return Table(rows, columns=[values[i::width] for i in range(width)])
+        columns = [[value] for value in values] if rows == 1 else [values[i::width] for i in range(width)]
+        return Table(rows, columns=columns)
 
     def _values(self, tensor: _Tensor, rows: int, width: int) -> list[Any]:
         if rows < 1:

@@ -115,6 +115,7 @@ def prepare(
         access_log=False,
         server_header=False,
         date_header=False,
+        proxy_headers=False,
         limit_concurrency=limits.connections,
         timeout_keep_alive=limits.keep_alive_s,
         timeout_graceful_shutdown=max(1, int(limits.stop_s)),
