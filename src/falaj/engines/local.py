@@ -242,7 +242,7 @@ def _manifest(task: Task, folder: Path) -> Manifest:
         raise PipelineInvalid(f"{task.step}: what it says of its output is over {MAX_MANIFEST >> 20} MiB")
     manifest = decode(file.read_bytes(), Manifest, f"{task.step}: its output")
     if manifest.type != task.returns or not manifest.files:
-        raise PipelineInvalid(f"{task.step}: a {manifest.type} came back, a {task.returns} was meant")
+        raise PipelineInvalid(f"{task.step}: {manifest.type} came back, {task.returns} was meant")
     for name in manifest.files:
         path = folder / "out" / name
         if Path(name).name != name or path.is_symlink() or not path.is_file():
