@@ -12,9 +12,12 @@ backslash goes on.
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,6 +79,7 @@ class Shell:
             stderr=subprocess.STDOUT,
             text=True,
             bufsize=1,
+            start_new_session=True,
         )
 
     def do(self, command: str) -> tuple[int, list[str]]:
@@ -96,13 +100,18 @@ class Shell:
         return Path(f"/proc/{self._bash.pid}/cwd").readlink()
 
     def close(self) -> None:
-        """End it, and what it began in the background."""
-        assert self._bash.stdin is not None
-        self._bash.stdin.write("kill $(jobs -p) 2>/dev/null; wait\n")
-        self._bash.stdin.close()
-        self._bash.wait()
-        assert self._bash.stdout is not None
-        self._bash.stdout.close()
+        """End it, and what it began in the background; whatever it is at, it is not waited for."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._bash.pid, signal.SIGTERM)
+        try:
+            self._bash.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._bash.pid, signal.SIGKILL)
+            self._bash.wait()
+        for stream in (self._bash.stdin, self._bash.stdout):
+            assert stream is not None
+            with suppress(BrokenPipeError):
+                stream.close()
 
 
 def missing(told: list[str], lines: list[str]) -> list[str]:
