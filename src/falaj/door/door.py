@@ -181,7 +181,9 @@ class Door(Deciding):
         if kept["result"] is not None:
             return convert(kept["result"], context.operation.returns)
         run = runs.get(tx, context.owner, kept["run"])
-        if run.state in {"failed", "lost", "cancelled"} or (run.state == "running" and runs.is_alive(run.owner) is False):
+        if run.state in {"failed", "lost", "cancelled"} or (
+            run.state == "running" and runs.is_alive(run.owner) is False
+        ):
             return None
         raise Conflict(
             f"run {run.id} came under this idempotency key and is {run.state}",
