@@ -145,7 +145,9 @@ def test_who_may_not_and_who_is_nobody_are_told_apart(server):
 
 
 @pytest.mark.parametrize(
-    "args", [{"text": float("nan")}, {"text": object()}, {"text": "\ud800"}, {"extra": {1: {2}}}], ids=repr
+    "args",
+    [{"text": float("nan")}, {"text": object()}, {"text": "\ud800"}, {"extra": {1: {2}}}],
+    ids=["nan", "object", "half a character", "set"],
 )
 def test_what_is_no_plain_value_is_refused_here(session, args):
     with pytest.raises(Invalid):
