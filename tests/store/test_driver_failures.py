@@ -68,3 +68,17 @@ def test_a_failure_that_was_swallowed_does_not_look_like_a_commit(postgres_url: 
 )
 def test_parameters_are_counted_as_postgresql_counts_them(sql: str, expected: tuple[str, tuple[str, ...]]) -> None:
     assert translate(sql) == expected
+
+
+def test_a_stream_that_is_given_up_is_silent_even_after_the_database_is_closed(database_address: str) -> None:
+    opened = open_database(Path(database_address) if "://" not in database_address else database_address)
+    migrate(opened)
+    with opened.write() as tx:
+        tx.run_many(ADD, [{"key": str(number), "value": "x"} for number in range(3000)])
+    with opened.read() as tx:
+        stream = tx.stream("SELECT key FROM meta ORDER BY key")
+        assert [next(stream)[0] for _ in range(3)] == ["0", "1", "10"]
+        if opened.dialect == "postgresql":
+            stream.close()  # type: ignore[attr-defined]  a server's cursor ends with its transaction
+    opened.close()
+    del stream

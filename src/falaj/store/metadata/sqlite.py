@@ -21,6 +21,7 @@ from falaj.store.metadata.driver import Params, Row
 
 BUSY_TIMEOUT_MS = 20_000
 RESTORE = "falaj verify; restore from a backup and a kept checkpoint"
+STREAMED = 1000
 LEAST_BYTES = 65_536
 _LOCKING = re.compile(r"\s+FOR (UPDATE|SHARE)\b")
 
@@ -54,7 +55,10 @@ class SqliteTransaction:
         return self._connection.execute(_plain(sql), params).fetchall()
 
     def stream(self, sql: str, params: Params = {}) -> Iterator[Row]:  # noqa: B006
-        yield from self._connection.execute(_plain(sql), params)
+        # Not `yield from` the cursor: whoever gives the stream up would close it, on a database that may be closed.
+        cursor = self._connection.execute(_plain(sql), params)
+        while rows := cursor.fetchmany(STREAMED):
+            yield from rows
 
 
 class SqliteDatabase:
