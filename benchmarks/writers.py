@@ -246,8 +246,8 @@ def measured(given: argparse.Namespace) -> tuple[dict[str, list[Turn]], dict[str
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--writers", type=int, default=16, metavar="N")
-    parser.add_argument("--seconds", type=float, default=4.0, metavar="S", help="of each turn")
-    parser.add_argument("--rounds", type=int, default=5, metavar="R")
+    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="of each turn")
+    parser.add_argument("--rounds", type=int, default=7, metavar="R")
     given = parser.parse_args(argv)
     loads = Loads()
     values, settings = measured(given)
