@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import resource
 import signal
 import threading
@@ -50,7 +51,7 @@ class Crowd:
                 self.answers.append((now, found.status, head["falaj-model-version"], head["falaj-prediction"]))
                 if found.status != 200:
                     self.broken.append(told.decode())
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             self.broken.append(repr(error))
         finally:
             connection.close()
