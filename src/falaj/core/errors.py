@@ -23,11 +23,13 @@ class FalajError(Exception):
     code: ClassVar[str] = "error"
     status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 1
+    usual_step: ClassVar[str] = ""
+    """The next step where the one who raises knows no better one."""
 
     def __init__(self, message: str, *, next_step: str = "", facts: dict[str, Any] | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.next_step = next_step
+        self.next_step = next_step or self.usual_step
         self.facts = facts or {}
 
     def as_dict(self) -> dict[str, Any]:
@@ -92,6 +94,7 @@ class Damaged(FalajError):
     """Stored bytes or rows are not what was committed: a digest, a seal or a signature does not hold."""
 
     code, status, exit_code = "damaged", 500, 7
+    usual_step = "falaj verify says what else is; restore it from a backup"
 
 
 class Unavailable(FalajError):

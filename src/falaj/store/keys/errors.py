@@ -9,6 +9,7 @@ class KeyMissing(NotFound):
     """No key of that purpose and domain was ever made."""
 
     code = "key_missing"
+    usual_step = "open the store it belongs to, or restore the key's row from a backup"
 
 
 class KeyExists(Conflict):
@@ -21,12 +22,14 @@ class KeyDestroyed(Unavailable):
     """The key was destroyed on purpose: what it encrypted cannot be read again by anyone."""
 
     code, status = "key_destroyed", 410
+    usual_step = "nothing brings it back; falaj keys list says when it was destroyed"
 
 
 class WrongKey(Unavailable):
     """The custodian's root key or the domain's key is not the one that this was encrypted under."""
 
     code = "wrong_key"
+    usual_step = "open the store with its own database and key file"
 
 
 class WrongPassphrase(Forbidden):

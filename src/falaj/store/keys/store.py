@@ -269,7 +269,7 @@ class KeyStore:
         rows = self._rows.list(purpose=purpose, domain=domain)
         what = f"{purpose} key of {domain or 'the store'}"
         if not rows:
-            raise KeyMissing(f"{what}: was never made")
+            raise KeyMissing(f"{what}: is not in this store", next_step="restore the key's row from a backup")
         live = [row for row in rows if row.state == "live"]
         if not live:
             raise _destroyed(what, rows[-1])
