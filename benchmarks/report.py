@@ -14,8 +14,8 @@ PAGE_HEAD = """# Benchmarks
 Written by `python -m benchmarks --write`. Each value stands beside a bare limit of the same run, from
 `benchmarks/limits/`: the least that the same libraries, settings and durability ask for. Value and limit take turns,
 each figure is the median of its turns, and the ratio is of the two medians, so a busy machine slows both. The load
-tells how busy it was (one minute, before and after): figures of processor time bear it well, those of elapsed time and
-of throughput less.
+tells how busy it was (one minute, before and after, what the benchmark itself starts included): figures of processor
+time bear it well, those of elapsed time and of throughput less.
 
 Repeat one: `.venv/bin/python -m benchmarks ref_move`. Sizes, rounds and spreads are in `build/bench/NAME.json`.
 """
