@@ -17,7 +17,7 @@ SMALL = {
     "ledger_verify": ["--entries", "3000", "--rounds", "1"],
     "checks": ["--copies", "1", "--rounds", "1"],
     "access": ["--bindings", "10", "100", "--requests", "200"],
-    "http": ["--requests", "5", "--rounds", "1"],
+    "http": ["--requests", "60", "--rounds", "1"],
 }
 
 
@@ -29,5 +29,5 @@ def test_a_benchmark_runs(name: str) -> None:
     for figure in [*made["bars"], *made["recorded"]]:
         assert figure["what"]
         assert figure["unit"]
-        assert figure["value"] > 0
-        assert figure["limit"] is None or figure["limit"] > 0
+        assert figure["value"] >= 0
+        assert figure["limit"] is None or figure["limit"] >= 0
