@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from falaj.cli.commands.config import from_features
 from falaj.core.errors import NotFound
 from falaj.store.errors import EvidenceSealed
 from tests.features.test_features_project import FEATURES, TABLES, contract
@@ -65,6 +66,35 @@ def test_sources_of_features_are_inputs_of_the_step_that_names_them(joined: Proj
     second = joined.run()
     assert states(second) == {"training": "done", "temperatures": "done", "alone": "cached"}
     assert joined.value(second, "temperatures") == [7.5]
+
+
+def test_a_run_names_the_features_that_it_used_as_they_were_applied(joined: Project) -> None:
+    def names(run: str, role: str = "features") -> set[str]:
+        return {link.thing for link in joined.call("run.show", run=run).links if link.role == role}
+
+    never_applied = joined.run()
+    assert names(never_applied.run) == set()
+    apply(joined)
+    told = joined.run(PIPELINE.replace("SELECT flight,", "SELECT flight AS flight,"))
+    applied = {"feature_service/delay_v1:1", "feature_view/airport_weather:1", "feature_view/airport_delays:1"}
+    assert names(told.run) == applied
+    (training,) = [step for step in told.steps if step.step == "training"]
+    nodes = joined.call("asset.lineage", thing=training.output).nodes
+    assert names(str(nodes[0].run)) == applied
+    assert {f"{n.kind}/{n.name}:{n.version}" for n in nodes if n.depth == 1} >= applied
+    # Files that say something else than what is in force name what they say, or nothing.
+    newer = FEATURES.replace("temp < 60", "temp < 50")
+    (joined.folder / "features.py").write_text(newer, encoding="utf-8")
+    joined.apply()
+    assert names(joined.run().run) == {"feature_service/delay_v1:1", "feature_view/airport_delays:1"}
+    apply(joined)
+    assert "feature_view/airport_weather:2" in names(joined.run().run)
+    assert joined.call("ledger.verify").ok
+
+
+def apply(project: Project) -> None:
+    texts = from_features(project.folder / "features.py")
+    project.call("config.apply", files=[{"path": path, "text": text} for path, text in texts.items()])
 
 
 def test_a_dataset_that_is_not_there_or_is_evidence_is_not_read(joined: Project) -> None:

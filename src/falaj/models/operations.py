@@ -229,8 +229,10 @@ def _conclude(
         version = catalog.add_version(unit, asset, payload, content=content, run=run_id)
         _, statement = check_signed(asset, version, ctx.ground.keys.begin(unit).verify_keys("sign", ctx.project.id))
         if run_id:
+            linked = {(link.asset, link.version) for link in runs.links(unit.tx, run_id) if link.direction == "in"}
             for held in used:
-                runs.link(unit, run_id, "in", held.version)
+                if (held.asset.id, held.version.number) not in linked:  # the run said already what it was to it
+                    runs.link(unit, run_id, "in", held.version)
             runs.link(unit, run_id, "out", version, "model")
         ctx.result = {"model": asset.name, "version": number}
         entry = unit.say(What.VERSION_ADDED, [asset.id], detail={**words(thing), "version": number})

@@ -21,7 +21,7 @@ from falaj.pipelines import keeping, telling
 from falaj.pipelines.engine import ENGINE, Engine
 from falaj.pipelines.keeping import Output, ensure_domain
 from falaj.pipelines.kinds import PIPELINE
-from falaj.pipelines.plan import SOURCE, Plan, plan_of
+from falaj.pipelines.plan import FEATURES, SOURCE, Plan, plan_of
 from falaj.pipelines.records import MAX_SOURCE_BYTES, Graph, Node, Pipeline
 from falaj.pipelines.rules import check_graph, check_source, defined
 from falaj.pipelines.running import Item, Runner
@@ -140,6 +140,8 @@ def _conclude(ctx: Context, plan: Plan, items: list[Item], seconds: float) -> Pi
         runs.link(unit, ctx.run.id, "in", plan.pipeline.version, "pipeline")
         for read in plan.reads.values():
             runs.link(unit, ctx.run.id, "in", read.held.version, "data")
+        for version in plan.definitions.values():
+            runs.link(unit, ctx.run.id, "in", version, FEATURES)
         for one in outputs:
             runs.link(unit, ctx.run.id, "out", one.version, one.payload.step)
         keeping.note_cached(unit, _cached(ctx, counted))

@@ -15,6 +15,7 @@ from falaj.core.names import Thing, printable
 from falaj.core.records import Version
 from falaj.data.records import ContractVersion, DatasetVersion
 from falaj.door import Context
+from falaj.features.kinds import FEATURE_SERVICE, FEATURE_VIEW
 from falaj.pipelines import code
 from falaj.pipelines.errors import PipelineInvalid
 from falaj.pipelines.records import MAX_SOURCE_BYTES, Given, Graph, Node, Pipeline
@@ -23,6 +24,8 @@ from falaj.store.catalog import Held
 from falaj.store.metadata import Transaction
 
 SOURCE = "source.json"
+FEATURES = "features"
+"""The role by which a run names the feature services and views that it used."""
 
 
 class Read(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +59,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         reads: by the address as the pipeline names it.
         source: the project's files.
         digests: of the code of each step.
+        definitions: by address without version, the applied version of each feature service and view that says what
+            the project's files say; what was never applied as it stands there has none.
         environment: where attempts run.
     """
 
@@ -65,6 +70,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     reads: dict[str, Read]
     source: dict[str, bytes]
     digests: dict[str, str]
+    definitions: dict[str, Version]
     environment: dict[str, Any]
 
     @property
@@ -83,6 +89,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """By feature view, the datasets that the services of a step take from."""
         wanted = {name for one in self.graph.services if one.service in node.services for name in one.views}
         return {view.view: self.reads[view.source] for view in self.graph.views if view.view in wanted}
+
+    def features(self, node: Node) -> list[Version]:
+        """The versions of the feature services that a step uses, and of their views."""
+        views = [f"{FEATURE_VIEW.name}/{view}" for view in self.sources(node)]
+        wanted = [*(f"{FEATURE_SERVICE.name}/{one}" for one in node.services), *views]
+        return [self.definitions[one] for one in wanted if one in self.definitions]
 
 
 def plan_of(
@@ -110,6 +122,7 @@ def plan_of(
         check_allowed(ctx, thing, purpose)
     with ctx.reading() as tx:
         reads = {thing: read(ctx, tx, thing, pins or {}) for thing in wanted}
+        definitions = applied(ctx, tx, graph)
     source = source_of(ctx, held.version)
     steps = [node for node in graph.nodes if node.sort == "step"]
     digests = {node.id: code.digest_of(source, node.path, node.function) for node in steps}
@@ -120,6 +133,7 @@ def plan_of(
         reads=reads,
         source=source,
         digests=digests,
+        definitions=definitions,
         environment=dict(environment),
     )
 
@@ -160,6 +174,20 @@ def read(ctx: Context, tx: Transaction, thing: Any, pins: Mapping[str, int]) -> 
         contract: ContractVersion = catalog.payload(judging.asset, judging.version)
         document = dict(contract.document)
     return Read(held=held, payload=payload, document=document)
+
+
+def applied(ctx: Context, tx: Transaction, graph: Graph) -> dict[str, Version]:
+    """By address, the newest version of each feature service and view of a graph whose payload is the graph's own."""
+    meant: dict[Thing, Any] = {Thing(one.service, FEATURE_SERVICE.name): one for one in graph.services}
+    meant |= {Thing(one.view, FEATURE_VIEW.name): one for one in graph.views}
+    catalog, found = ctx.ground.catalog, dict[str, Version]()
+    for thing, payload in meant.items():
+        asset = catalog.find_asset(tx, ctx.project.id, thing.kind or "", thing.name)
+        for version in catalog.versions(tx, asset) if asset else ():
+            if asset and catalog.payload(asset, version) == payload:
+                found[str(thing)] = version
+                break
+    return found
 
 
 def source_of(ctx: Context, version: Version) -> dict[str, bytes]:

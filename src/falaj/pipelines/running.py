@@ -24,7 +24,7 @@ from falaj.pipelines.code import modules_of
 from falaj.pipelines.engine import Attempts, Ended, Engine
 from falaj.pipelines.errors import PipelineInvalid, RunCancelled, StepFailed
 from falaj.pipelines.keeping import Output, Use
-from falaj.pipelines.plan import Plan, Read, write_source
+from falaj.pipelines.plan import FEATURES, Plan, Read, write_source
 from falaj.pipelines.records import MAX_ITEMS, Arg, Artifact, Given, Node, SourceFile, Task
 from falaj.pipelines.rules import PLAIN, chosen, element_of, key_of
 from falaj.pipelines.views import StepView
@@ -477,6 +477,7 @@ class Runner:
                 found = [items[item.place]] if arg.each and items[0].place >= 0 else items
                 used += [Use(version=one.output.version, role=name) for one in found if one.output]
         used += [Use(version=read.held.version, role=view) for view, read in self.plan.sources(item.node).items()]
+        used += [Use(version=version, role=FEATURES) for version in self.plan.features(item.node)]
         return used
 
     def _tell(self) -> None:
