@@ -7,16 +7,14 @@ the database's log drawn by the seed.
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.faults.workers import Call, Nursery
+from tests.faults.workers import Call, Nursery, kill
 from tests.faults.world import World
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -94,7 +92,7 @@ def test_a_kill_at_any_time_of_a_list_of_commands(world: World, workers: Nursery
         def end(pid: int, said: list[Any], last: int = last, pause: float = pause) -> None:
             if said == ["begin", last]:
                 time.sleep(pause)  # the point of the kill
-                os.kill(pid, signal.SIGKILL)
+                kill(pid)
 
         outcome = workers.run(world.place, *commands, at=end)
         world.told(commands, outcome)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import time
@@ -16,7 +15,7 @@ import pytest
 from falaj.store.errors import StoreAway
 from scripts.postgres import PostgresServer
 from tests.faults import plan
-from tests.faults.workers import Nursery
+from tests.faults.workers import Nursery, kill
 from tests.faults.world import World
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.postgres, pytest.mark.timeout(600)]
@@ -33,11 +32,11 @@ def kill_server(server: PostgresServer, _pid: int) -> None:
 def kill_backend(server: PostgresServer, _pid: int) -> None:
     """A backend that dies takes the others down: PostgreSQL recovers as after a crash."""
     for pid in backends(server):
-        os.kill(pid, signal.SIGKILL)
+        kill(pid)
 
 
 def kill_worker(_server: PostgresServer, pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)
+    kill(pid)
 
 
 def backends(server: PostgresServer) -> list[int]:

@@ -165,9 +165,9 @@ class World:
 
     def check_clean(self) -> None:
         """After a collection the location holds what the rows name, and nothing else: also of what was cut off."""
-        heads = self.place / ".falaj" / "checkpoints"
-        for left in heads.glob(".part-*"):
-            os.utime(left, (0, 0))  # as if an hour were over
+        heads, scratch = self.place / ".falaj" / "checkpoints", self.place / ".falaj" / "scratch"
+        for left in (*heads.glob(".part-*"), *scratch.rglob("*")):
+            os.utime(left, (0, 0), follow_symlinks=False)  # as if a day were over
         with self.opened() as session:
             ground = self._platform.ground
             with ground.database.write() as tx:  # uploads of the dead are waited for; a day is over
@@ -179,7 +179,7 @@ class World:
             assert {found.name for found in ground.contents.readers.location("main").list()} == known
             assert list((objects / ".tmp").iterdir()) == []
         assert not list(heads.glob(".*"))
-        assert list((self.place / ".falaj" / "scratch").iterdir()) == []
+        assert list(scratch.iterdir()) == []
 
     def _production(self, session: Session) -> int:
         shown: dict[str, Any] = session.call("asset.show", {"thing": plan.PRODUCTION})
