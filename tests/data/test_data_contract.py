@@ -202,12 +202,29 @@ def test_a_doubtful_property_is_refused(build, properties, says):
         ),
         ({"slaProperties": [{"property": "freshness", "value": 1, "unit": "moon", "element": "a"}]}, "not a time span"),
         ({"customProperties": [{"property": "nullValues", "value": [1]}]}, "null markers are texts"),
+        ({"customProperties": [{"property": "decision", "value": ""}]}, "expected text"),
     ],
 )
 def test_a_doubtful_document_is_refused(build, fields, says):
     with pytest.raises(Invalid) as refused:
         build([column()], **fields)
     assert says in refused.value.message
+
+
+LATE = column(name="late", customProperties=[{"property": "knownAfter", "value": "arrival"}])
+DECISION = {"property": "decision", "value": "two hours before departure"}
+
+
+def test_a_contract_says_which_columns_are_known_only_after_the_decision(build):
+    made = build([column(), LATE], customProperties=[DECISION])
+    assert (made.decision, made.known_after) == ("two hours before departure", {"late": "arrival"})
+    # What a column is known from judges no data: the rules are as they were.
+    assert made.compiled == build([column(), column(name="late")]).compiled
+
+
+def test_known_after_needs_the_decision_that_it_is_after(build):
+    with pytest.raises(Invalid, match="'late' is known only after a decision: after which"):
+        build([column(), LATE])
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,12 @@ def _read(document: doc.Document) -> tuple[Contract, dict[str, Any]]:
     rules.of_table(table)
     for sla in top.items("slaProperties", most=200):
         rules.of_sla(sla)
+    decision, known_after = _worded(custom, "decision"), _known_after(table)
+    if known_after and decision is None:
+        table.refuse(
+            f"{printable(next(iter(known_after)))} is known only after a decision: after which?",
+            "add to customProperties: {property: decision, value: two hours before departure}",
+        )
     contract = Contract(
         id=top.text("id"),
         version=top.text("version"),
@@ -80,6 +86,8 @@ def _read(document: doc.Document) -> tuple[Contract, dict[str, Any]]:
         extra_columns=_extra(custom),
         purpose=_purpose(top, custom),
         lawful_basis=_worded(custom, "lawfulBasis"),
+        decision=decision,
+        known_after=known_after,
         digest=sha256(canonical(document.data)),
     )
     return contract, top.value
@@ -118,6 +126,15 @@ def _extra(custom: dict[str, doc.View]) -> bool:
         if "extraColumns" in custom
         else False
     )
+
+
+def _known_after(table: doc.View) -> dict[str, str]:
+    """The columns that are known only after the decision, each with the event from which it is."""
+    found = {}
+    for view in table.items("properties", most=MAX_COLUMNS):
+        if (event := _worded(_custom(view), "knownAfter")) is not None:
+            found[view.text("name")] = event
+    return found
 
 
 def _purpose(top: doc.View, custom: dict[str, doc.View]) -> str | None:

@@ -135,6 +135,10 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
         table: name of the table; queries may call it by this name or as {object}.
         null_markers: text that stands for null in CSV, beside the empty cell.
         extra_columns: whether columns beyond the declared ones are let in.
+        decision: the moment at which a row is decided about, in words; None where the contract says nothing of it, and
+            then nothing of when its columns are known.
+        known_after: column → the event after the decision from which it is known (`dep_delay`: departure). Every
+            other column is known at the decision.
         digest: sha256 of the document's canonical bytes.
     """
 
@@ -149,6 +153,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     extra_columns: bool = False
     purpose: str | None = None
     lawful_basis: str | None = None
+    decision: str | None = None
+    known_after: dict[str, str] = {}
     digest: str
 
     @property
