@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from math import isfinite
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Self
 
 import msgspec
 import yaml
@@ -175,7 +175,12 @@ def _line(event: Any) -> int:
 
 
 class View:
-    """One part of a document, read field by field; every complaint names the field and its line."""
+    """One part of a document, read field by field; every complaint names the field and its line.
+
+    `hint` is the next step of a complaint that has none of its own.
+    """
+
+    hint = "see the Open Data Contract Standard v3.1"
 
     def __init__(self, document: Document, path: Path = (), value: Any = ...) -> None:
         self.document, self.path = document, path
@@ -186,9 +191,9 @@ class View:
         line = self.document.lines.get(path) or self.document.lines.get(self.path)
         where = "".join(f"[{p}]" if isinstance(p, int) else f".{_plainly(p)}" for p in path).lstrip(".")
         place = self.document.name + (f" line {line}" if line else "") + (f": {where}" if where else "")
-        raise Invalid(f"{place}: {what}", next_step=next_step or "see the Open Data Contract Standard v3.1")
+        raise Invalid(f"{place}: {what}", next_step=next_step or self.hint)
 
-    def only(self, fields: frozenset[str]) -> View:
+    def only(self, fields: frozenset[str]) -> Self:
         """This part is a map with no other fields than these."""
         if not isinstance(self.value, dict):
             self.refuse(f"expected fields, got {_kind(self.value)}")
@@ -200,10 +205,10 @@ class View:
     def has(self, field: str) -> bool:
         return self.value.get(field) is not None
 
-    def at(self, field: str) -> View:
-        return View(self.document, (*self.path, field), self.value.get(field))
+    def at(self, field: str) -> Self:
+        return type(self)(self.document, (*self.path, field), self.value.get(field))
 
-    def items(self, field: str, *, least: int = 0, most: int) -> list[View]:
+    def items(self, field: str, *, least: int = 0, most: int) -> list[Self]:
         """The parts of a list; absent is empty."""
         value = self.value.get(field)
         if value is None:
@@ -212,7 +217,7 @@ class View:
             self.refuse(f"expected a list, got {_kind(value)}", field=field)
         if not least <= len(value) <= most:
             self.refuse(f"{len(value)} items; {least} to {most} are read", field=field)
-        return [View(self.document, (*self.path, field, i), item) for i, item in enumerate(value)]
+        return [type(self)(self.document, (*self.path, field, i), item) for i, item in enumerate(value)]
 
     def text(self, field: str, *, default: str | None = None, one_of: Collection[str] = ()) -> str:
         value = self.value.get(field)

@@ -8,6 +8,7 @@ from falaj.assets import operations as assets
 from falaj.compliance.kinds import LOCATION, POLICY
 from falaj.data import operations as data
 from falaj.data.kinds import CONTRACT, DATASET
+from falaj.deploy.kinds import DEPLOYMENT
 from falaj.door import Operations
 from falaj.features import operations as features
 from falaj.features.kinds import FEATURE_SERVICE, FEATURE_VIEW
@@ -30,6 +31,7 @@ KINDS: tuple[Kind[Any], ...] = (
     ARTIFACT,
     MODEL,
     GATE,
+    DEPLOYMENT,
     POLICY,
     LOCATION,
 )

@@ -18,7 +18,7 @@ from falaj.cli import target
 from falaj.core.errors import FalajError, Invalid, TooLarge
 from falaj.session import Progress, Session
 
-FOLDERS = ("contracts", "gates", "policies", "locations")
+FOLDERS = ("contracts", "gates", "deploy", "policies", "locations")
 FEATURES = "features.py"
 ENDINGS = (".yaml", ".yml")
 MAX_BYTES = 1 << 20
