@@ -50,13 +50,13 @@ def show(ctx: Context, thing: str) -> r.AssetView:
     )
 
 
-@query("asset.list", on="project:{project}", cli="asset list")
+@query("asset.list", on="project:{project}", cli="asset list", narrows=True)
 def list_assets(ctx: Context, kind: str = "", after: str = "", limit: int = 100) -> r.Page:
-    """A page of assets, of one kind or of all, in order of kind and name."""
+    """A page of assets, of one kind or of all, in order of kind and name; of those that are for the caller."""
     if kind:
         _ = ctx.ground.kinds[kind]
     limit = page_size(limit)
-    found = ctx.ground.catalog.assets(ctx.tx, ctx.project.id, kind, after, limit + 1)
+    found = ctx.ground.catalog.assets(ctx.tx, ctx.project.id, kind, after, limit + 1, ctx.parts_of("asset"))
     items = tuple(asset_row(ctx.tx, ctx.ground.catalog, a) for a in found[:limit])
     more = len(found) > limit
     return r.Page(items=items, next=f"{items[-1].kind}/{items[-1].name}" if more else None)
@@ -250,12 +250,12 @@ def _apply_one(ctx: Context, path: str, kind: str, name: str, payload: msgspec.S
     )
 
 
-@query("proposal.list", on="project:{project}", cli="proposal list")
+@query("proposal.list", on="project:{project}", cli="proposal list", narrows=True)
 def list_proposals(ctx: Context, state: str = "open", limit: int = 100) -> tuple[r.ProposalView, ...]:
-    """Proposals, newest first, and what each waits for."""
-    clause = "project = :project AND state = :state ORDER BY id DESC"
-    found = PROPOSAL.where(ctx.tx, clause, {"project": ctx.project.id, "state": state}, limit=page_size(limit))
-    return tuple(proposal_view(ctx.tx, ctx.ground.catalog, p) for p in found)
+    """Proposals, newest first, and what each waits for; of those on things that are for the caller."""
+    limit, catalog = page_size(limit), ctx.ground.catalog
+    found = catalog.proposals(ctx.tx, ctx.project.id, state, limit, ctx.parts_of("asset"))
+    return tuple(proposal_view(ctx.tx, catalog, p) for p in found)
 
 
 @query("proposal.show", on="proposal:{project}/{proposal}", cli="proposal show")

@@ -43,6 +43,7 @@ class Context:
         resources: tuple[str, ...],
         snapshot: Snapshot | None,
         attributes: Mapping[str, Any],
+        parts: tuple[str, ...] | None,
     ) -> None:
         self.door = door
         self.ground: Ground = door.ground
@@ -51,7 +52,8 @@ class Context:
         self.resources = resources
         self.snapshot = snapshot
         self.attributes = attributes
-        self._project = project
+        self.row = project
+        self.parts = parts
         self._tx: Transaction | None = None
         self._unit: Unit | None = None
         self.run: Run | None = None
@@ -63,14 +65,14 @@ class Context:
     @property
     def project(self) -> Project:
         """The project at hand. Raises: Invalid where the operation was called without one."""
-        if self._project is None:
+        if self.row is None:
             raise Invalid("this operation needs a project", next_step="name the project")
-        return self._project
+        return self.row
 
     @property
     def owner(self) -> str:
         """Id of the project at hand, "" for the store itself."""
-        return self._project.id if self._project else ""
+        return self.row.id if self.row else ""
 
     @property
     def tx(self) -> Transaction:
@@ -187,6 +189,13 @@ class Context:
                 next_step="ask another person with the role maintainer"
                 + (" (embedded, there is one person only: use a server)" if self.caller.embedded else ""),
             )
+
+    def parts_of(self, sort: str) -> tuple[str, ...] | None:
+        """Of a list: the paths inside the project of what may be listed, `kind/name` of assets; None for everything."""
+        if self.parts is None:
+            return None
+        start = f"{sort}:{self.project.name}/"
+        return tuple(scope.removeprefix(start) for scope in self.parts if scope.startswith(start))
 
     def resource(self, thing: Thing) -> str:
         """The thing as a resource of this project."""

@@ -142,6 +142,18 @@ class Deciding:
             return asked
         return msgspec.structs.replace(asked, token_scope=caller.token.scope, token_roles=caller.token.roles)
 
+    def parts(
+        self, caller: Caller, operation: Operation, resources: tuple[str, ...], snapshot: Snapshot | None
+    ) -> tuple[str, ...]:
+        """The scopes inside the one resource of a list where the caller may do it; none where it narrows nothing.
+
+        A binding counts only where no condition of it bears on the operation: a list has nothing to judge them on.
+        """
+        if not operation.narrows or snapshot is None:
+            return ()
+        found = access_rules.reach(self.request(caller, operation.name, resources), snapshot)
+        return tuple(r.scope for r in found if not r.conditions and scopes.covers(resources[0], r.scope))
+
     def check_still_allowed(
         self,
         tx: Transaction,

@@ -54,6 +54,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         kind: the kind meant where an argument names none.
         judged: the conditions of bindings that it is judged by; others do not apply to it.
         shown_once: its result holds a secret, which is kept nowhere: not under an idempotency key either.
+        narrows: a list; who may do it on things inside of what it lists, and not on all of that, gets those things.
         params: struct of its arguments.
         returns: type of its result.
     """
@@ -66,6 +67,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     judged: frozenset[str]
     shown_once: bool
+    narrows: bool
     function: Callable[..., Any]
     params: type[msgspec.Struct]
     returns: Any
@@ -146,6 +148,7 @@ def _declare(
     kind: str,
     judged: tuple[str, ...],
     shown_once: bool = False,
+    narrows: bool = False,
 ) -> Callable[[F], F]:
     def mark(function: F) -> F:
         doc = inspect.getdoc(function) or ""
@@ -158,6 +161,7 @@ def _declare(
             kind=kind,
             judged=frozenset(judged),
             shown_once=shown_once,
+            narrows=narrows,
             function=function,
             params=_params_of(operation, function),
             returns=typing.get_type_hints(function).get("return", None),
@@ -181,9 +185,10 @@ def query(
     without: Mapping[str, str] | None = None,
     kind: str = "",
     judged: tuple[str, ...] = (),
+    narrows: bool = False,
 ) -> Callable[[F], F]:
     """Declare a query: reads one snapshot, changes nothing, leaves no entry unless it is refused."""
-    return _declare("query", operation, on, role, also, cli, without, None, kind, judged)
+    return _declare("query", operation, on, role, also, cli, without, None, kind, judged, narrows=narrows)
 
 
 def command(

@@ -72,16 +72,7 @@ class Door(Deciding):
         params = self._validated(operation, args)
         if project:
             name(project, "project")
-        resources = self.resources(operation, params, project)
-        snapshot = self.snapshot(caller)
-        attributes: Mapping[str, Any] = {}
-        if snapshot is not None and operation.judged:
-            attributes = self.facts(operation, params, caller, project, resources)
-        decision = self.decide(caller, operation.name, resources, snapshot, attributes)
-        if not decision.allowed:
-            raise self._denied(operation, caller, project, resources, decision, snapshot)
-        row = self._project_row(operation, project)
-        context = Context(self, operation, caller, row, resources, snapshot, attributes)
+        context = self._admitted(operation, params, caller, project)
         if progress:
             context.progress = progress
         try:
@@ -91,13 +82,29 @@ class Door(Deciding):
                 case "command":
                     return self._numbered(self._command(context, params, idempotency_key))
                 case "transfer":
-                    return self._transfer(context, params, resources)
+                    return self._transfer(context, params)
                 case "job":
                     return self._numbered(self._job(context, params, idempotency_key, on_run))
         except (Refused, Forbidden) as refusal:
             if not (operation.sort == "job" and context.run is not None):
-                self._tell_refusal(context.caller, operation, row, resources, refusal)
+                self._tell_refusal(caller, operation, context.row, context.resources, refusal)
             raise
+
+    def _admitted(self, operation: Operation, params: msgspec.Struct, caller: Caller, project: str) -> Context:
+        """The context of a call that is allowed. Raises: as `call`; a denial is an entry by then."""
+        resources = self.resources(operation, params, project)
+        snapshot = self.snapshot(caller)
+        attributes: Mapping[str, Any] = {}
+        if snapshot is not None and operation.judged:
+            attributes = self.facts(operation, params, caller, project, resources)
+        decision = self.decide(caller, operation.name, resources, snapshot, attributes)
+        parts: tuple[str, ...] | None = None
+        if not decision.allowed:
+            parts = self.parts(caller, operation, resources, snapshot)
+            if not parts:
+                raise self._denied(operation, caller, project, resources, decision, snapshot)
+        row = self._project_row(operation, project)
+        return Context(self, operation, caller, row, resources, snapshot, attributes, parts)
 
     def _query(self, context: Context, params: msgspec.Struct) -> Any:
         with self.ground.database.read() as tx:
@@ -130,13 +137,13 @@ class Door(Deciding):
             raise KeyReused("this idempotency key came with another request before", next_step="use a new key")
         return found[1] if found else None
 
-    def _transfer(self, context: Context, params: msgspec.Struct, resources: tuple[str, ...]) -> Any:
+    def _transfer(self, context: Context, params: msgspec.Struct) -> Any:
         with self.ground.database.read() as tx:
             context._tx = tx
             stream = context.operation.function(context, **_fields(params))
         assert context.operation.what is not None  # noqa: S101  `Operations.add` refuses others
         with self.ground.units.begin(context.caller.actor, context.operation.name, context.owner) as unit:
-            unit.say(context.operation.what, [], detail={"resources": list(resources)})
+            unit.say(context.operation.what, [], detail={"resources": list(context.resources)})
         return stream
 
     def _job(self, context: Context, params: msgspec.Struct, key: str, on_run: Callable[[Run], None] | None) -> Any:

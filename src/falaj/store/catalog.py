@@ -6,8 +6,9 @@ at the door; whether a guarded ref may move is decided here, by rows alone: the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Literal
 
 import msgspec
 
@@ -29,14 +30,16 @@ from falaj.core.records import (
     VersionState,
 )
 from falaj.store import guards as guard_rules
-from falaj.store.errors import EvidenceSealed, Exists, GuardRefused, RefConflict, RollbackRefused
+from falaj.store.errors import EvidenceSealed, Exists, GuardRefused, RefConflict, RollbackRefused, RolloutNeeded
 from falaj.store.kinds import Kinds
 from falaj.store.metadata import Transaction
 from falaj.store.metadata.queries import queries
+from falaj.store.rollouts import Following, Move, Nobody, Rollout
 from falaj.store.rows import APPROVAL, ASSET, GUARD, PROJECT, PROPOSAL, REF, REF_MOVE, VERDICT, VERSION
 from falaj.store.unit import Unit
 
 SQL = queries("catalog")
+MOST_AMONG = 10_000
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,13 +68,14 @@ class Catalog:
             server, where persons can be told apart.
 
     `fit` is set by the platform: whether a version is still fit to be held (signed, allowed to rest here); asked
-    before every move, forward or back.
+    before every move, forward or back. `follow` too: who follows refs, and moves some of them step by step.
     """
 
     def __init__(self, kinds: Kinds, *, four_eyes: bool = False) -> None:
         self.kinds = kinds
         self.four_eyes = four_eyes
         self.fit: Callable[[Transaction, Asset, Version], None] = lambda _tx, _asset, _version: None
+        self.follow: Following = Nobody()
 
     # reading
 
@@ -129,12 +133,24 @@ class Catalog:
         """The version's payload as the kind's record."""
         return self.kinds[asset.kind].decode(version.payload)
 
-    def assets(self, tx: Transaction, project: str, kind: str, after: str = "", limit: int = 100) -> list[Asset]:
-        """A page of assets of a kind ("" for all), by key (kind, name)."""
+    def assets(
+        self,
+        tx: Transaction,
+        project: str,
+        kind: str,
+        after: str = "",
+        limit: int = 100,
+        among: Iterable[str] | None = None,
+    ) -> list[Asset]:
+        """A page of assets of a kind ("" for all), by key (kind, name); `among`: only those of these keys."""
         clause = (
             "project = :project AND (:kind = '' OR kind = :kind) AND kind || '/' || name > :after ORDER BY kind, name"
         )
-        return ASSET.where(tx, clause, {"project": project, "kind": kind, "after": after}, limit=limit)
+        params = {"project": project, "kind": kind, "after": after}
+        if among is None:
+            return ASSET.where(tx, clause, params, limit=limit)
+        keys = sorted(key for key in set(among) if key > after)
+        return list(islice(ASSET.among(tx, "kind || '/' || name", keys, clause, params), limit))
 
     def versions(self, tx: Transaction, asset: Asset, before: int | None = None, limit: int = 100) -> list[Version]:
         """A page of versions, newest first."""
@@ -300,18 +316,52 @@ class Catalog:
         *,
         verdicts: Sequence[Verdict] = (),
         proposal: Proposal | None = None,
+        rolled_out: bool = False,
     ) -> RefMove:
         """Move a ref forward, through its guards. The caller says the entry, with `unit.entry_id`.
 
-        Raises: GuardRefused, RefConflict, Refused where the version is not live.
+        Args:
+            rolled_out: it is the end of a rollout.
+        Raises: GuardRefused, RefConflict, Refused where the version is not live; RolloutNeeded.
         """
+        move = self.let_pass(unit, asset, ref_name, candidate, verdicts, proposal)
+        if not rolled_out and self.follow.in_steps(unit.tx, move):
+            raise RolloutNeeded(
+                f"{asset.name}@{ref_name} is deployed and moves step by step",
+                next_step=f"falaj promote {asset.name}@{ref_name} {candidate.number}",
+            )
+        return self._take(unit, move)
+
+    def promote(
+        self,
+        unit: Unit,
+        asset: Asset,
+        ref_name: str,
+        candidate: Version,
+        *,
+        verdicts: Sequence[Verdict] = (),
+        proposal: Proposal | None = None,
+    ) -> RefMove | Rollout:
+        """As `move`; where a deployment follows the ref, begin the rollout that moves it at its end. Raises: as both."""
+        move = self.let_pass(unit, asset, ref_name, candidate, verdicts, proposal)
+        return self.follow.begin(unit, move) if self.follow.in_steps(unit.tx, move) else self._take(unit, move)
+
+    def let_pass(
+        self,
+        unit: Unit,
+        asset: Asset,
+        ref_name: str,
+        candidate: Version,
+        verdicts: Sequence[Verdict],
+        proposal: Proposal | None,
+    ) -> Move:
+        """The move, where everything lets it pass at this moment; what it rests on is locked. Raises: as `move`."""
         self._lock(unit, asset)
         self.fit(unit.tx, asset, candidate)
         check_live(asset, candidate)
         holder = self.ref(unit.tx, asset, ref_name, lock=True)
         found = self.guards_of(unit.tx, asset, ref_name)
         locked = [self.verdict(unit.tx, v.id, lock=True) for v in verdicts]
-        approvals = self.approvals(unit.tx, proposal.id) if proposal else ()
         used = guard_rules.check_move(
             str(Thing(asset.name, asset.kind, ref_name)),
             candidate,
@@ -319,14 +369,24 @@ class Catalog:
             found,
             {v.gate: v for v in locked if v},
             proposal,
-            approvals,
+            self.approvals(unit.tx, proposal.id) if proposal else (),
             self.asked_approvals(unit.tx, asset, ref_name, holder),
         )
-        for verdict in used:
+        return Move(asset=asset, ref=ref_name, candidate=candidate, holder=holder, verdicts=used, proposal=proposal)
+
+    def _take(self, unit: Unit, move: Move) -> RefMove:
+        self.spend(unit, move.verdicts, move.proposal, "moved")
+        sort = "promote" if move.verdicts else "move"
+        return self._move(unit, move.asset, move.holder, move.ref, move.candidate, sort, move.proposal)
+
+    def spend(
+        self, unit: Unit, verdicts: Sequence[Verdict], proposal: Proposal | None, state: Literal["moved", "withdrawn"]
+    ) -> None:
+        """Use verdicts up, and end their proposal: they let nothing pass a second time. The caller says the entry."""
+        for verdict in verdicts:
             unit.put(VERDICT, msgspec.structs.replace(verdict, used_by=unit.entry_id))
         if proposal:
-            unit.put(PROPOSAL, msgspec.structs.replace(proposal, state="moved"))
-        return self._move(unit, asset, holder, ref_name, candidate, "promote" if used else "move", proposal)
+            unit.put(PROPOSAL, msgspec.structs.replace(proposal, state=state))
 
     def check_proposal(self, tx: Transaction, asset: Asset, proposal: Proposal) -> tuple[Version, list[Verdict]]:
         """What an open proposal rests on, as long as it still stands: its candidate, and its verdicts.
@@ -375,6 +435,17 @@ class Catalog:
                 reason=reason[:1000],
             ),
         )
+
+    def proposals(
+        self, tx: Transaction, project: str, state: str, limit: int, among: Iterable[str] | None = None
+    ) -> list[Proposal]:
+        """The newest proposals in a state; `among`: only those on assets of these keys, `kind/name`."""
+        clause, params = "project = :project AND state = :state ORDER BY id DESC", {"project": project, "state": state}
+        if among is None:
+            return PROPOSAL.where(tx, clause, params, limit=limit)
+        mine = [a.id for a in self.assets(tx, project, "", limit=MOST_AMONG, among=among)]
+        found = PROPOSAL.among(tx, "asset", mine, clause, params, limit=limit)
+        return sorted(found, key=lambda p: p.id, reverse=True)[:limit]
 
     def expect(self, tx: Transaction, asset: Asset, ref_name: str, version: int | None) -> None:
         """Raises: RefConflict where the ref is not held by the version that the caller expects (None: any)."""
@@ -482,6 +553,7 @@ class Catalog:
             ) from error
         if ref_name == "main":
             self._set_guards(unit, asset, candidate)
+        self.follow.moved(unit, asset, move)
         return move
 
     def _set_guards(self, unit: Unit, asset: Asset, version: Version) -> None:

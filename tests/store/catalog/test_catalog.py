@@ -314,3 +314,16 @@ def test_a_guard_on_a_kind_that_is_not_known_is_refused(ground: Small) -> None:
     add(ground, "the guard", name="taste", guards=("cake/bread@served",))
     with pytest.raises(Invalid, match="cake"):
         move(ground, "main", 1, name="taste")
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 450])
+def test_a_page_among_some_keys_is_in_order_whatever_else_is_asked_for(ground, count):
+    for name in ("bread", "cake", "date"):
+        add(ground, "one", name=name)
+    keys = ["recipe/date", "recipe/bread", *(f"recipe/none{i}" for i in range(count)), "other/cake", "recipe/date"]
+    with ground.database.read() as tx:
+        found = ground.catalog.assets(tx, ground.project, "", among=keys)
+        assert [asset.name for asset in found] == ["bread", "date"]
+        page = ground.catalog.assets(tx, ground.project, "recipe", "recipe/bread", 1, among=keys)
+        assert [asset.name for asset in page] == ["date"]
+        assert ground.catalog.assets(tx, ground.project, "", among=()) == []

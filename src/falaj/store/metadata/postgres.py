@@ -23,7 +23,7 @@ from falaj.store.metadata.driver import Params, Row
 
 LOCK_TIMEOUT_MS = 20_000
 _number = itertools.count()
-_PARAM = re.compile(r"(?<!:):([a-z_]+)")
+_PARAM = re.compile(r"(?<!:):([a-z_][a-z0-9_]*)")
 
 
 @functools.cache

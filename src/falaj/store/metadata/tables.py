@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -18,6 +18,7 @@ from falaj.store.metadata.driver import Row, Transaction
 
 R = TypeVar("R", bound=msgspec.Struct)
 _PLAIN = (str, int, float, bytes, bool)
+AT_ONCE = 200  # keys in one statement
 
 
 class Table(Generic[R]):
@@ -79,6 +80,22 @@ class Table(Generic[R]):
         """Rows by a clause written in `store` (never from outside), at most `limit`."""
         sql = f"{self.select_sql} WHERE {clause} LIMIT {int(limit)}"
         return [self.parse(row) for row in tx.rows(sql, params)]
+
+    def among(
+        self,
+        tx: Transaction,
+        expression: str,
+        keys: Sequence[str],
+        clause: str,
+        params: Mapping[str, Any],
+        *,
+        limit: int = 1000,
+    ) -> Iterator[R]:
+        """Rows as `where` gives them, of those whose expression is one of the keys: so many keys in one statement."""
+        for start in range(0, len(keys), AT_ONCE):
+            some = {f"key{i}": key for i, key in enumerate(keys[start : start + AT_ONCE])}
+            these = f"{expression} IN ({', '.join(f':{name}' for name in some)}) AND {clause}"
+            yield from self.where(tx, these, {**params, **some}, limit=limit)
 
     def scan(self, tx: Transaction) -> Iterator[R]:
         """All rows, in constant memory."""
