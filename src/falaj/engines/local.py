@@ -272,6 +272,8 @@ def _environment() -> dict[str, str]:
         **kept,
         "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
+        # Attempts run side by side, as many as there are cores: where each had threads for all, they would wait in turns.
+        "OMP_NUM_THREADS": "1",
         # A process with two threads cannot be forked safely: these two begin some when they are imported.
         "OPENBLAS_NUM_THREADS": "1",
         "JE_ARROW_MALLOC_CONF": "background_thread:false",
