@@ -44,7 +44,7 @@ def open(folder: str | os.PathLike[str] = ".") -> Project:  # noqa: A001  read a
     Raises: NoProject; Invalid where its file is wrong; Unavailable where its store cannot be opened.
     """
     place = folders.find(Path(folder))
-    return Project(embedded(place, folders.project_of(place)))
+    return Project(embedded(place, folders.project_of(place)), place)
 
 
 def connect(url: str, *, token: str | None = None, project: str | None = None) -> Project:
@@ -91,10 +91,14 @@ class _Embedded:
 
 
 class Project:
-    """A project: data, runs, models and their refs. A context manager; `close` lets its store go."""
+    """A project: data, runs, models and their refs. A context manager; `close` lets its store go.
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
+    Attributes:
+        folder: the project folder that it was opened from; None on a server.
+    """
+
+    def __init__(self, session: Session, folder: Path | None = None) -> None:
+        self.session, self.folder = session, folder
 
     @property
     def name(self) -> str:
@@ -160,6 +164,35 @@ class Project:
             raise
         run.finish("done", "")
 
+    def run_pipeline(
+        self,
+        pipeline: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        source: str | os.PathLike[str] | None = None,
+        purpose: str = "",
+        progress: Progress | None = None,
+    ) -> dict[str, Any]:
+        """Run a pipeline and wait for it; what was committed before is not computed again.
+
+        Args:
+            pipeline: by its name, as the files of `source` define it (kept first where they changed), else as it was
+                last kept; `delay:3` is version 3.
+            params: values for its parameters; a dataset by its address, `flights:3`.
+            source: a project folder with a `pipeline.py`; default: the folder that was opened.
+        Returns: `run`, `steps`, `computed`, `cached`, `registered` (addresses of the models' versions), `seconds`.
+        Raises: StepFailed, with each step in `facts`; PipelineInvalid, RunCancelled.
+        """
+        from falaj import capture
+        from falaj.pipelines import sending
+
+        place = Path(source) if source is not None else self.folder
+        if place is not None and sending.is_bare(pipeline) and (source or sending.has_pipelines(place)):
+            code, environment = capture.code_state(place), capture.environment()
+            sending.keep(self.session, place, pipeline, code=code, environment=environment, progress=progress)
+        args = {"pipeline": pipeline, "params": dict(params or {}), **_given(purpose=purpose)}
+        return dict(self.session.call("pipeline.run", args, progress=progress))
+
     def register(
         self,
         model: str,
@@ -203,6 +236,10 @@ class Project:
         Raises: Forbidden ("same_person") for one's own.
         """
         return dict(self.call("ref.approve", proposal=proposal, **_given(reason=reason)))
+
+    def withdraw(self, proposal: str, *, reason: str = "") -> dict[str, Any]:
+        """Take a proposal back: one's own, or as a maintainer of the ref."""
+        return dict(self.call("ref.withdraw", proposal=proposal, **_given(reason=reason)))
 
     def rollback(self, ref: str, version: int | None = None, *, reason: str = "") -> dict[str, Any]:
         """Move a ref back to a version that held it before (default: the one before)."""

@@ -16,7 +16,7 @@ from falaj.access.rows import TOKEN, principal_named
 from falaj.access.state import raise_revision
 from falaj.client import RemoteSession
 from falaj.core.entries import What
-from falaj.core.errors import Conflict, FalajError, Forbidden, NotFound, Unauthenticated
+from falaj.core.errors import Conflict, FalajError, Forbidden, Invalid, NotFound, Unauthenticated
 from falaj.session import staged
 from falaj.store.unit import Actor
 from tests.platform.places import contract, rows
@@ -169,6 +169,29 @@ def test_of_many_approvals_at_once_one_moves_it(house):
     assert told.count("done") == 1
     log = house.olga.call("asset.log", {"thing": "contract/flights@main"})["moves"]
     assert [move["version"] for move in log] == [2, 1]
+    house.check_clean()
+
+
+def test_a_proposal_is_taken_back_by_who_made_it_or_could_approve_it(house):
+    carla = house.person("carla", ("contributor", "project:flights"))
+    eva = house.person("eva", ("contributor", "project:flights"))
+    dana = house.person("dana", ("maintainer", "project:flights"))
+    changed(house.olga, "internal")
+    mine = {"proposal": carla.call("ref.propose", {"thing": "contract/flights@tried", "version": 1})["id"]}
+    other = {"proposal": changed(house.olga, "public")["proposal"]}
+    for ask in (mine, other):
+        with pytest.raises(Forbidden) as refused:
+            eva.call("ref.withdraw", ask)
+        assert refused.value.code == "not_proposer"
+    assert carla.call("ref.withdraw", {**mine, "reason": "wrong version"})["state"] == "withdrawn"
+    assert dana.call("ref.withdraw", other)["state"] == "withdrawn"
+    for ask in (mine, other):
+        with pytest.raises(Invalid, match="is withdrawn"):
+            dana.call("ref.approve", ask)
+    assert {p["id"] for p in dana.call("proposal.list", {"state": "withdrawn"})} == {
+        mine["proposal"],
+        other["proposal"],
+    }
     house.check_clean()
 
 

@@ -6,10 +6,10 @@ import msgspec
 
 from falaj.access.rows import names_of
 from falaj.assets import records as r
-from falaj.assets.rules import kind_of_file, page_size, with_ref, words
+from falaj.assets.rules import kind_of_file, page_size, read_file, with_ref, words
 from falaj.assets.views import asset_row, leaf_of, proposal_view, ref_views, version_view
 from falaj.core.entries import What
-from falaj.core.errors import Invalid, NotFound
+from falaj.core.errors import Forbidden, Invalid, NotFound
 from falaj.core.names import Thing
 from falaj.core.records import Approval, Proposal
 from falaj.door import Context, command, query
@@ -19,6 +19,12 @@ from falaj.store.rows import APPROVAL, ASSET, PROPOSAL, RUN
 
 MAX_FILES = 500
 FIRST = 2**62  # greater than any leaf number
+
+
+class NotProposer(Forbidden):
+    """A proposal is taken back by somebody who did not make it and could not approve it."""
+
+    code = "not_proposer"
 
 
 @command("project.create", on="store", entry=What.PROJECT_CREATED, role="owner", cli="project new")
@@ -205,13 +211,7 @@ def apply(ctx: Context, files: list[r.ConfigFile], reason: str = "") -> r.Applie
     parsed = []
     for file in files:
         kind = kind_of_file(file.path, ctx.ground.kinds)
-        assert kind.parse is not None  # noqa: S101  `kind_of_file` gives only kinds that parse
-        try:
-            parsed.append((file, kind, *kind.parse(file.text)))
-        except Invalid as error:
-            error.args = (f"{file.path}: {error.message}",)
-            error.message = error.args[0]
-            raise
+        parsed += [(file, kind, name, payload) for name, payload in read_file(file.path, file.text, kind)]
     results = tuple(_apply_one(ctx, f.path, kind.name, name, payload, reason) for f, kind, name, payload in parsed)
     said = ctx.unit.said
     return r.Applied(files=results, entry_id=said[-1].id if said else None)
@@ -295,6 +295,31 @@ def approve(ctx: Context, proposal: str, reason: str = "") -> r.ProposalView:
         unit.say(What.REF_MOVED, [asset.id, found.id], detail=words(thing, found.reason))
         view = msgspec.structs.replace(view, state="moved")
     return view
+
+
+@command(
+    "ref.withdraw",
+    on="proposal:{project}/{proposal}",
+    entry=What.PROPOSAL_WITHDRAWN,
+    role="contributor",
+    cli="withdraw",
+)
+def withdraw(ctx: Context, proposal: str, reason: str = "") -> r.ProposalView:
+    """Take a proposal back: the person who made it may, and who could approve it. It can be made anew."""
+    catalog, unit = ctx.ground.catalog, ctx.unit
+    found = find_proposal(ctx, proposal, lock=True)
+    if found.state != "open":
+        raise Invalid(f"proposal {proposal} is {found.state}", next_step="falaj proposal list")
+    asset = ASSET.get(unit.tx, found.asset)
+    assert asset is not None  # noqa: S101  rows of assets are never deleted
+    thing = Thing(asset.name, asset.kind, found.ref)
+    if found.person != unit.actor.person and "maintainer" not in ctx.roles_on(thing):
+        raise NotProposer(
+            f"proposal {proposal} is another person's", next_step=f"ask who proposed it, or a maintainer of {thing}"
+        )
+    withdrawn = unit.put(PROPOSAL, msgspec.structs.replace(found, state="withdrawn"))
+    unit.say(What.PROPOSAL_WITHDRAWN, [found.id, asset.id], detail=words(thing, reason))
+    return proposal_view(unit.tx, catalog, withdrawn)
 
 
 def find_proposal(ctx: Context, proposal: str, *, lock: bool = False) -> Proposal:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
 
 from falaj.core.errors import Invalid
 from falaj.core.names import Thing, printable
 from falaj.store.kinds import Kind
 
 MAX_PAGE = 500
+MAX_DOCUMENTS: Final = 100
+_SEPARATOR: Final = re.compile(r"^---(?=\s|$)", re.MULTILINE)
 
 
 def kind_of_file(path: str, kinds: Iterable[Kind[Any]]) -> Kind[Any]:
@@ -25,6 +28,44 @@ def kind_of_file(path: str, kinds: Iterable[Kind[Any]]) -> Kind[Any]:
         f"{printable(path)}: no kind is defined in such a file",
         next_step=f"files are read from: {', '.join(sorted(known))}",
     )
+
+
+def read_file(path: str, text: str, kind: Kind[Any]) -> Iterator[tuple[str, Any]]:
+    """The name and payload of every asset that a project file defines.
+
+    Raises: Invalid, with the file's path; also where it defines one twice.
+    """
+    assert kind.parse is not None  # noqa: S101  `kind_of_file` gives only kinds that parse
+    seen: set[str] = set()
+    for part in documents(text, path) if kind.several else [text]:
+        try:
+            named, payload = kind.parse(part)
+            if named in seen:
+                raise Invalid(f"{kind.name} {named} stands here a second time", next_step="keep one of them")
+        except Invalid as error:
+            error.args = (f"{path}: {error.message}",)
+            error.message = error.args[0]
+            raise
+        seen.add(named)
+        yield named, payload
+
+
+def documents(text: str, path: str) -> list[str]:
+    """The YAML documents of a text, each behind as many empty lines as stand before it: its lines keep their numbers.
+
+    Raises: Invalid where there is none, or too many.
+    """
+    starts = [match.end() for match in _SEPARATOR.finditer(text)]
+    ends = [match.start() for match in _SEPARATOR.finditer(text)]
+    pieces = [(start, text[start:end]) for start, end in zip([0, *starts], [*ends, len(text)], strict=True)]
+    found = ["\n" * text.count("\n", 0, start) + piece for start, piece in pieces if _says_something(piece)]
+    if not 1 <= len(found) <= MAX_DOCUMENTS:
+        raise Invalid(f"{printable(path)}: {len(found)} documents, 1 to {MAX_DOCUMENTS} are read in one file")
+    return found
+
+
+def _says_something(text: str) -> bool:
+    return any(line.strip() and not line.lstrip().startswith("#") for line in text.splitlines())
 
 
 def with_ref(thing: Thing) -> Thing:

@@ -35,6 +35,7 @@ class What(StrEnum):
     REF_ROLLED_BACK = "ref.rolled_back"
     REF_PROPOSED = "ref.proposed"
     REF_APPROVED = "ref.approved"
+    PROPOSAL_WITHDRAWN = "proposal.withdrawn"
     VERDICT_GIVEN = "verdict.given"
     RUN_STARTED = "run.started"
     RUN_ENDED = "run.ended"

@@ -175,6 +175,15 @@ COMMANDS: tuple[Command, ...] = (
         group=_REFS,
     ),
     Command(
+        "withdraw",
+        "ref.withdraw",
+        "Take a proposal back: one's own, or as a maintainer of the ref.",
+        (Arg("proposal", "id of the proposal"), REASON),
+        "proposal",
+        examples=("falaj withdraw 01JD8M3V9Y7X2K4T6R8P0N1B5C --reason 'wrong version'",),
+        group=_REFS,
+    ),
+    Command(
         "promote",
         "ref.promote",
         "Move a ref to a version: propose, judge by its gate, and move when allowed.",
