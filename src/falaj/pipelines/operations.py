@@ -34,8 +34,9 @@ from falaj.pipelines.views import (
     PipelineRun,
     PipelineView,
     Reproduced,
+    RunSteps,
 )
-from falaj.store import runs
+from falaj.store import runs, steps
 from falaj.store.metadata import Transaction
 from falaj.store.steps import Step
 from falaj.tracking.rules import cleaned
@@ -209,6 +210,20 @@ def cancel(ctx: Context, run: str) -> Cancelled:
     ended = runs.end(ctx.unit, found, "cancelled", error=error)
     entry = ctx.unit.say(What.RUN_CANCELLED, [ended.id])
     return Cancelled(run=ended.id, state=ended.state, entry_id=entry.id)
+
+
+@query("run.steps", on="run:{project}/{run}", cli="run watch")
+def steps_of(ctx: Context, run: str) -> RunSteps:
+    """How far a run is: its state, and each attempt of a step that was begun. Any run may be asked about."""
+    found = runs.get(ctx.tx, ctx.project.id, run)
+    gone = found.state == "running" and runs.is_alive(found.owner) is False
+    return RunSteps(
+        run=found.id,
+        name=str(found.params.get("pipeline") or found.name),
+        state="lost" if gone else found.state,
+        steps=tuple(telling.view(ctx.tx, found, row) for row in steps.of_run(ctx.tx, found.id)),
+        error=found.error,
+    )
 
 
 @query("run.explain", on="run:{project}/{run}", cli="run explain")

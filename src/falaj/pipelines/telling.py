@@ -50,10 +50,13 @@ def explained(ctx: Context, tx: Transaction, run: Run) -> Iterator[ExplainedStep
         if asset is None:
             found = ctx.ground.catalog.find_asset(tx, run.project, ARTIFACT.name, f"{name}.{row.step}")
             asset = found.id if found else ""
-        yield ExplainedStep(step=_view(tx, run, row), because=_because(tx, row, asset), metrics=_metrics(tx, row))
+        yield ExplainedStep(
+            step=view(tx, run, row, log=row.log), because=_because(tx, row, asset), metrics=_metrics(tx, row)
+        )
 
 
-def _view(tx: Transaction, run: Run, row: Step) -> StepView:
+def view(tx: Transaction, run: Run, row: Step, *, log: str = "") -> StepView:
+    """An attempt as people read it."""
     asset = ASSET.get(tx, row.asset) if row.asset else None
     state = "lost" if row.state == "running" and run.state != "running" else row.state
     return StepView(
@@ -66,7 +69,7 @@ def _view(tx: Transaction, run: Run, row: Step) -> StepView:
         output=f"{asset.kind}/{asset.name}:{row.version}" if asset else "",
         key=row.key,
         error=row.error,
-        log=row.log,
+        log=log,
     )
 
 

@@ -93,6 +93,21 @@ class ExplainedStep(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, float]
 
 
+class RunSteps(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a run is: the attempts of its steps as they stand, without their logs.
+
+    Attributes:
+        state: of the run; `lost` where the process that ran it is gone.
+        steps: those that were begun; what was committed before is among them once the run ended.
+    """
+
+    run: str
+    name: str
+    state: str
+    steps: tuple[StepView, ...]
+    error: dict[str, Any] | None = None
+
+
 class Explained(msgspec.Struct, frozen=True, kw_only=True):
     """A run of a pipeline, attempt by attempt."""
 

@@ -65,4 +65,5 @@ RENDERERS: dict[str, Renderer] = {
     "verdict": rooms.told_verdict,
     "verified": trust.told_verified,
     "version": local.told_version,
+    "watched": pipelines.told_watched,
 }

@@ -58,6 +58,12 @@ def told_cancelled(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines
     return [joined(f"run {safe(result['run'])}", safe(result["state"]), entry_of(result))]
 
 
+def told_watched(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """How a run that was followed ended."""
+    count = counted(result["steps"], "step") if result["steps"] else ""
+    return [joined(f"run {safe(result['run'])}", safe(result["name"]), safe(result["state"]), count)]
+
+
 def told_explained(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
     """Each attempt of a run: how it went, why it was computed; what the failed ones printed."""
     lines = [joined(f"run {safe(result['run'])}", safe(result["pipeline"]), safe(result["state"]))]

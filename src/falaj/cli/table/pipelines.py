@@ -37,6 +37,16 @@ COMMANDS: tuple[Command, ...] = (
         group=_GROUP,
     ),
     Command(
+        "run watch",
+        "run.steps",
+        "Follow a run until it ends: each step as it begins and ends, whoever runs it.",
+        (Arg("run", "id of the run"),),
+        "watched",
+        "pipeline:watch",
+        ("falaj run watch 01JD8M3V9Y7X2K4T6R8P0N1B5C", "falaj run watch 01JD8M3V9Y7X2K4T6R8P0N1B5C --json"),
+        group=_GROUP,
+    ),
+    Command(
         "run explain",
         "run.explain",
         "Why each step of a run was computed or was not, what it printed, how it failed.",
