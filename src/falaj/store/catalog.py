@@ -30,6 +30,7 @@ from falaj.core.records import (
     VersionState,
 )
 from falaj.store import guards as guard_rules
+from falaj.store import projections
 from falaj.store.errors import EvidenceSealed, Exists, GuardRefused, RefConflict, RollbackRefused, RolloutNeeded
 from falaj.store.kinds import Kinds
 from falaj.store.metadata import Transaction
@@ -293,7 +294,7 @@ class Catalog:
             state=state,
         )
         unit.add(VERSION, version)
-        self._project_fields(unit.tx, asset, version)
+        projections.project(unit.tx, self.kinds, asset, version)
         return version
 
     def set_state(self, unit: Unit, asset: Asset, version: Version, state: VersionState) -> Version:
@@ -342,7 +343,7 @@ class Catalog:
         verdicts: Sequence[Verdict] = (),
         proposal: Proposal | None = None,
     ) -> RefMove | Rollout:
-        """As `move`; where a deployment follows the ref, begin the rollout that moves it at its end. Raises: as both."""
+        """As `move`; where a deployment follows the ref, begin the rollout that moves it at its end."""
         move = self.let_pass(unit, asset, ref_name, candidate, verdicts, proposal)
         return self.follow.begin(unit, move) if self.follow.in_steps(unit.tx, move) else self._take(unit, move)
 
@@ -496,13 +497,7 @@ class Catalog:
 
     def rebuild_projections(self, tx: Transaction) -> int:
         """Write every declared field anew from the payloads; returns how many versions were read."""
-        tx.run(SQL["clear_projections"])
-        assets = {a.id: a for a in ASSET.scan(tx)}
-        count = 0
-        for version in list(VERSION.scan(tx)):
-            self._project_fields(tx, assets[version.asset], version)
-            count += 1
-        return count
+        return projections.rebuild(tx, self.kinds)
 
     def _lock(self, unit: Unit, asset: Asset) -> None:
         """Moves of an asset's refs, and changes of what guards them, go one after the other until they commit.
@@ -583,21 +578,6 @@ class Catalog:
                 unit.drop(GUARD, guard)
         for guard in new:
             unit.put(GUARD, guard)
-
-    def _project_fields(self, tx: Transaction, asset: Asset, version: Version) -> None:
-        kind = self.kinds[asset.kind]
-        for field, value in kind.project_fields(kind.decode(version.payload)).items():
-            is_number = isinstance(value, int | float)
-            tx.run(
-                SQL["add_projection"],
-                {
-                    "asset": asset.id,
-                    "number": version.number,
-                    "field": field,
-                    "text_value": None if is_number or value is None else str(value),
-                    "number_value": float(value) if is_number else None,  # type: ignore[arg-type]
-                },
-            )
 
 
 def check_live(asset: Asset, version: Version) -> None:

@@ -53,6 +53,12 @@ class Exists(Conflict):
     code = "exists"
 
 
+class RolloutNeeded(Refused):
+    """A deployment follows the ref, which therefore moves at the end of a rollout only."""
+
+    code = "rollout_needed"
+
+
 class GuardRefused(Refused):
     """A guarded ref moves only by an unused, passed verdict on exactly this move."""
 
