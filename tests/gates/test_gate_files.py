@@ -58,7 +58,7 @@ def test_a_gate_survives_storage():
 
 
 REFUSED = [
-    ("unknown check", "  - check: no_leakage", "line 5", "no_leakage"),
+    ("unknown check", "  - check: no_leaks", "line 5", "no_leaks"),
     ("unknown metric", "  - {metric: f1, at_least: 0.5}", "line 5", "f1"),
     ("unknown sort", "  - latency_p99: 5ms", "line 5", "latency_p99"),
     ("typo in a field", "  - {metric: auc, atleast: 0.5}", "atleast", "known here"),

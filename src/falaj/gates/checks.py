@@ -1,30 +1,31 @@
-"""What a gate may ask to be established about a candidate, apart from figures: signature, format, lineage.
+"""What a gate may ask to be established about a candidate, apart from figures: signature, format, lineage, leakage.
 
 Signature and format are those of `models.verification`. Lineage is complete where data, code and environment are
 recorded, every input is still what was used, and nothing upstream, near or far, is data that the gate measures on:
-neither a version that something in force seals, nor one that holds a file of the evidence.
+neither a version that something in force seals, nor one that holds a file of the evidence. Whether the model reads only
+what is known when it is asked is told by the names of its inputs (`leakage`, `knowledge`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from falaj.core.errors import FalajError, Unavailable
+from falaj.core.errors import FalajError, MissingPart, Unavailable
 from falaj.core.names import Thing
 from falaj.core.records import Asset, Version
-from falaj.gates.records import Check, CheckName, CheckRule, Gate
+from falaj.gates import leakage
+from falaj.gates.knowledge import known_of, upstream
+from falaj.gates.records import Check, CheckName, CheckRule, EvidenceSource, Gate
 from falaj.models.verification import Verified
-from falaj.store import runs
 from falaj.store.catalog import Held
 from falaj.store.ground import Ground
 from falaj.store.metadata import Transaction
-from falaj.store.rows import ASSET, RUN
+from falaj.store.rows import RUN
 
-MAX_DEPTH: Final = 100
-MAX_UPSTREAM: Final = 5_000
 SHOWN: Final = 5
 
 
@@ -52,19 +53,24 @@ def established(
     candidate: Version,
     sound: Verified | None,
     evidence: Held | None,
-    names: Sequence[CheckName],
+    gate: Gate,
+    *,
+    scratch: Path,
 ) -> Mapping[str, Check]:
-    """What was found for each check.
+    """What was found for each check that the gate's rules ask for.
 
     Args:
         sound: the candidate as it was verified; None where it is no model.
         evidence: the data that the gate measures on, None where it names none.
+        scratch: an existing folder.
     """
     found: dict[str, Check] = {}
-    for name in names:
+    for name in asked(gate):
         if name == "lineage_complete":
             found[name] = lineage(ground, asset, candidate, sound, evidence)
-        elif sound is None:
+        elif name == "no_leakage" and sound is not None:
+            found[name] = no_leakage(ground, candidate, sound, evidence, gate.evidence, scratch=scratch)
+        elif name == "no_leakage" or sound is None:
             found[name] = Check(ok=False, note=f"a {asset.kind} has no {name}: only models do")
         else:
             parts = [sound.check("digest"), sound.check(name)]
@@ -90,6 +96,28 @@ def lineage(ground: Ground, asset: Asset, candidate: Version, sound: Verified | 
     return Check(ok=not problems, note="; ".join(dict.fromkeys(problems)) or note)
 
 
+def no_leakage(
+    ground: Ground,
+    candidate: Version,
+    sound: Verified,
+    evidence: Held | None,
+    source: EvidenceSource | None,
+    *,
+    scratch: Path,
+) -> Check:
+    """Whether the model reads only what is known when it is asked."""
+    if sound.model is None or not sound.check("digest").ok:
+        return Check(ok=False, note=sound.check("digest").note or "its inputs are not known")
+    labels = [sound.model.label, *([source.label] if source else [])]
+    try:
+        known = known_of(ground, sound.asset.project, candidate, evidence, scratch=scratch)
+    except (Unavailable, MissingPart):
+        raise
+    except FalajError as error:
+        return Check(ok=False, note=f"its lineage cannot be looked at: {error.message}")
+    return leakage.judged([one.name for one in sound.model.inputs], labels, known)
+
+
 def _upstream(ground: Ground, tx: Transaction, candidate: Version) -> Upstream:
     problems = []
     run = RUN.get(tx, candidate.run) if candidate.run else None
@@ -97,16 +125,8 @@ def _upstream(ground: Ground, tx: Transaction, candidate: Version) -> Upstream:
         problems.append("no run is named")
     elif run.state in {"failed", "lost"}:
         problems.append(f"run {run.id} {'failed' if run.state == 'failed' else 'was lost'}")
-    edges = runs.lineage(tx, candidate, "up", depth=MAX_DEPTH, limit=MAX_UPSTREAM)
-    if len(edges) == MAX_UPSTREAM or any(edge.depth == MAX_DEPTH for edge in edges):
-        problems.append(f"its lineage is deeper than {MAX_DEPTH} steps or wider than {MAX_UPSTREAM:,} versions")
-    versions = {}
-    for edge in edges:
-        if (edge.asset, edge.version) == (candidate.asset, candidate.number):
-            continue
-        asset = ASSET.get(tx, edge.asset)
-        if asset is not None:
-            versions[edge.asset, edge.version] = (asset, ground.catalog.version(tx, asset, edge.version))
+    versions, too_much = upstream(ground, tx, candidate)
+    problems += [too_much] if too_much else []
     if not any(asset.kind == "dataset" for asset, _ in versions.values()):
         problems.append("no data is named")
     free = []

@@ -68,9 +68,8 @@ def evidence_for(ground: Ground, gate: Gate, trial: Trial, progress: Progress) -
         evidence = Evidence()
         if gate.metrics:
             evidence = _measured(ground, gate, trial, sound, data, trouble, scratch, progress)
-    held = data.held if data else None
-    asked = checks.asked(gate)
-    found = checks.established(ground, trial.asset, trial.candidate, sound, held, asked) if asked else {}
+        held = data.held if data else None
+        found = checks.established(ground, trial.asset, trial.candidate, sound, held, gate, scratch=scratch)
     return msgspec.structs.replace(evidence, checks=found), held
 
 

@@ -16,7 +16,7 @@ from falaj.core.names import Thing, name, printable
 from falaj.data import document
 
 Metric = Literal["auc", "brier", "log_loss", "accuracy", "mean_error", "calibration_error"]
-CheckName = Literal["lineage_complete", "signature", "format"]
+CheckName = Literal["lineage_complete", "no_leakage", "signature", "format"]
 State = Literal["passed", "failed", "waived", "pending", "not_judged"]
 
 MIN_ROWS: Final = 200
