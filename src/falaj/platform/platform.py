@@ -36,6 +36,7 @@ from falaj.store.kinds import Kind
 from falaj.store.ledger.log import Sequencer
 from falaj.store.ledger.publish import Publisher
 from falaj.store.rows import RUN
+from falaj.triggers.port import ACTING, Acting
 from falaj.trust.access_operations import claim as claim_store
 from falaj.trust.records import PrincipalView
 from falaj.trust.rules import span
@@ -92,6 +93,7 @@ class Platform:
 
         self.ground.fill(ENGINE, engine)
         self.ground.fill(ELSEWHERE, lambda: Elsewhere(call, stage))
+        self.ground.fill(ACTING, lambda: Acting(self.caller, self.door.call))
 
     @classmethod
     def create(cls, place: Path, project: str, *, database: str = "", kinds: Iterable[Kind[Any]] = ()) -> Self:
@@ -167,6 +169,18 @@ class Platform:
 
     def __exit__(self, *failure: object) -> None:
         self.close()
+
+    @property
+    def own_caller(self) -> Caller:
+        """The store itself, for what nobody asked for."""
+        store = self._store
+        own = Principal(id=store.principal, person=store.person, name=store.name, sort="service")
+        return Caller(principal=own, embedded=True)
+
+    def number_and_sign(self) -> None:
+        """As `sign`, where no sequencer does it. For whoever keeps an embedded store open for long."""
+        if self._sequencer is None and not self.ground.database.read_only:
+            self.sign()
 
     def sign(self) -> str | None:
         """Number what is pending, sign the head where it grew, publish it; returns the note."""

@@ -20,6 +20,8 @@ from falaj.pipelines import operations as pipelines
 from falaj.pipelines.kinds import ARTIFACT, PIPELINE
 from falaj.store.kinds import Kind
 from falaj.tracking import operations as tracking
+from falaj.triggers import operations as triggers
+from falaj.triggers.kinds import TRIGGER
 from falaj.trust import access_operations, key_operations, ledger_operations, store_operations
 
 KINDS: tuple[Kind[Any], ...] = (
@@ -32,6 +34,7 @@ KINDS: tuple[Kind[Any], ...] = (
     MODEL,
     GATE,
     DEPLOYMENT,
+    TRIGGER,
     POLICY,
     LOCATION,
 )
@@ -47,6 +50,7 @@ ROOMS = (
     pipelines,
     models,
     gates,
+    triggers,
 )
 
 

@@ -38,7 +38,8 @@ class Kind(Generic[P]):
         project_fields: fields of the payload kept as indexed columns.
         guards: refs (`[kind/]name@ref`) that move only by a verdict on behalf of an asset of this kind.
         seals: refs of datasets that it measures on: no run may use a version that such a ref holds or ever held.
-        folder: where files of this kind lie in a project; `falaj apply` reads them.
+        folder: where files of this kind lie in a project, or the name of its one file; `falaj apply` reads them.
+        several: a file may hold several of them, as YAML documents of their own.
         parse: the asset's name and payload from such a file's text; raises Invalid, naming field and value.
     """
 
@@ -54,12 +55,13 @@ class Kind(Generic[P]):
         guards: Callable[[P], tuple[str, ...]] = _no_refs,
         seals: Callable[[P], tuple[str, ...]] = _no_refs,
         folder: str = "",
+        several: bool = False,
         parse: Callable[[str], tuple[str, P]] | None = None,
     ) -> None:
         self.name, self.payload, self.schema = name, payload, schema
         self.bare, self.config = bare, config
         self.project_fields, self.guards, self.seals = project_fields, guards, seals
-        self.folder, self.parse = folder, parse
+        self.folder, self.several, self.parse = folder, several, parse
         self._decoder = msgspec.json.Decoder(payload)
 
     @property

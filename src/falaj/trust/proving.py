@@ -16,6 +16,7 @@ from falaj.store.ledger.verify import Report, verify
 from falaj.store.metadata import Transaction
 from falaj.store.metadata.tables import Table
 from falaj.store.steps import STEP
+from falaj.store.triggers import START
 from falaj.trust.records import ProblemView, Verified
 
 GOVERNED: tuple[Table[Any], ...] = (
@@ -32,6 +33,7 @@ GOVERNED: tuple[Table[Any], ...] = (
     rows.RUN,
     rows.RUN_LINK,
     STEP,
+    START,
     *ACCESS_TABLES,
     KEY,
 )

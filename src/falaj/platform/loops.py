@@ -1,0 +1,220 @@
+"""The loop: what a store does by itself, in the process of a server and under `falaj watch`.
+
+Each round is short: it looks at every project's triggers, notes causes, and hands a start that is due to a thread of
+its own, so that rounds go on while a pipeline runs. Whatever fails is told, counted and tried again in the next round:
+the loop outlives a database that is away. Stopping ends what runs within a fraction of a second; the rows say how far
+it came, and the next process goes on from there.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, Protocol
+
+from falaj.core.errors import FalajError, Refused, Unavailable
+from falaj.core.records import Project
+from falaj.platform.platform import Platform
+from falaj.store.rows import PROJECT
+from falaj.triggers.views import Started, TriggerView
+
+EVERY_S: Final = 1.0
+STARTS: Final = 2
+TELL_AGAIN_S: Final = 60.0
+MOST_LAG: Final = 500
+"""Entries without a cause that a trigger may be behind before its row says that they were read."""
+
+
+class LoopStopped(Unavailable):
+    """A start was interrupted because the process is about to end. The next one goes on with it."""
+
+    code = "loop_stopped"
+
+
+class Say(Protocol):
+    """Where the loop tells what it did: `server.logs.Log.say`, or the terminal."""
+
+    def __call__(self, event: str, level: str = "info", **facts: Any) -> None:
+        """One event with its facts."""
+        ...
+
+
+class Loops:
+    """The loop of one platform.
+
+    Args:
+        every_s: seconds between two rounds.
+        starts: starts of triggers that may be at work at once; those of one trigger follow one another.
+
+    `rounds`, `failures` and `ended` (starts by state) tell how it goes.
+    """
+
+    def __init__(self, platform: Platform, say: Say, *, every_s: float = EVERY_S, starts: int = STARTS) -> None:
+        self._platform, self._say, self._every_s, self._starts = platform, say, every_s, starts
+        self._stopping, self._wake = threading.Event(), threading.Event()
+        self._lock = threading.Lock()
+        self._working: dict[tuple[str, str], threading.Thread] = {}
+        self._told: dict[str, tuple[str, float]] = {}
+        self._thread = threading.Thread(target=self._run, name="falaj-loop", daemon=True)
+        self._finished = time.monotonic()
+        self.rounds = self.failures = 0
+        self.ended: Counter[str] = Counter()
+
+    @property
+    def running(self) -> int:
+        """Starts at work."""
+        with self._lock:
+            return len(self._working)
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since a round came to its end; rises where the loop is stuck."""
+        return time.monotonic() - self._finished
+
+    def start(self) -> None:
+        """Begin; rounds follow one another until `stop`."""
+        self._thread.start()
+
+    def begin_stop(self) -> None:
+        """Begin nothing new, and interrupt what is at work."""
+        self._stopping.set()
+        self._wake.set()
+
+    def stop(self, limit_s: float = 20.0) -> None:
+        """Stop, and wait for what is at work to write down how far it came."""
+        self.begin_stop()
+        deadline = time.monotonic() + limit_s
+        with self._lock:
+            threads = [*self._working.values()]
+        for thread in [self._thread, *threads]:
+            if thread.is_alive():
+                thread.join(max(0.0, deadline - time.monotonic()))
+
+    def until_idle(self) -> None:
+        """Rounds, one after the other, until nothing is left to do: for a process that ends after it."""
+        while not self._stopping.is_set():
+            before = sum(self.ended.values())
+            noted = self.round()
+            with self._lock:
+                threads = [*self._working.values()]
+            for thread in threads:
+                thread.join()
+            if not threads and not noted and sum(self.ended.values()) == before:
+                return
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self.round()
+            self._wake.wait(self._every_s)
+            self._wake.clear()
+
+    def round(self) -> int:
+        """One look at everything; returns how many causes it noted."""
+        noted = 0
+        with self._guarded("ledger"):
+            self._platform.number_and_sign()
+        with self._guarded("projects"):
+            for project in self._projects():
+                noted += self._triggers(project)
+        self.rounds += 1
+        self._finished = time.monotonic()
+        return noted
+
+    def _projects(self) -> list[Project]:
+        with self._platform.ground.database.read() as tx:
+            return list(PROJECT.scan(tx))
+
+    # triggers
+
+    def _triggers(self, project: Project) -> int:
+        """Note what has causes, begin what is due."""
+        noted = 0
+        found: tuple[TriggerView, ...] = ()
+        with self._guarded("triggers"):
+            found = self._call(project, "trigger.list", {"limit": 1})
+        for one in found:
+            with self._guarded("triggers"):
+                noted += self._trigger(project, one)
+        return noted
+
+    def _trigger(self, project: Project, one: TriggerView) -> int:
+        noted, is_due = 0, one.due
+        if one.causes or one.lag > MOST_LAG:
+            told = self._call(project, "trigger.tick", {"trigger": one.trigger})
+            noted = len(told.noted)
+            for start in told.noted:
+                self._say("cause_noted", trigger=one.trigger, start=start.number, entry=start.cause_entry)
+            is_due = is_due or bool(noted)
+        if is_due:
+            self._launch(project, one.trigger)
+        return noted
+
+    def _launch(self, project: Project, trigger: str) -> None:
+        key = (project.id, trigger)
+        with self._lock:
+            if key in self._working or len(self._working) >= self._starts or self._stopping.is_set():
+                return
+            name = f"falaj-start-{trigger}"[:60]
+            thread = threading.Thread(target=self._carry_out, args=(project, trigger), name=name, daemon=True)
+            self._working[key] = thread
+        thread.start()
+
+    def _carry_out(self, project: Project, trigger: str) -> None:
+        try:
+            with self._guarded("starts", trigger):
+                told: Started = self._call(project, "trigger.start", {"trigger": trigger}, self._progress)
+                if told.outcome is not None:
+                    one = told.outcome
+                    self._ended(trigger, one.state, start=one.number, became=one.became or None, entry=told.entry)
+        finally:
+            with self._lock:
+                del self._working[project.id, trigger]
+            self._wake.set()
+
+    def _progress(self, _what: str, _done: int, _total: int) -> None:
+        if self._stopping.is_set():
+            raise LoopStopped("the process is about to end", next_step="the next one goes on with it")
+
+    def _ended(self, trigger: str, state: str, **facts: Any) -> None:
+        self.ended[state] += 1
+        self._say("start_ended", trigger=trigger, state=state, **facts)
+
+    # the edge
+
+    def _call(
+        self,
+        project: Project,
+        operation: str,
+        args: dict[str, Any],
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> Any:
+        platform = self._platform
+        return platform.door.call(operation, args, caller=platform.own_caller, project=project.name, progress=progress)
+
+    @contextmanager
+    def _guarded(self, part: str, trigger: str = "") -> Iterator[None]:
+        """What fails here is told and counted, and nothing else fails for it.
+
+        A start whose candidate was refused, or whose pipeline failed, is no failure of the loop: it has ended.
+        """
+        try:
+            yield
+        except FalajError as error:
+            if trigger and not isinstance(error, Unavailable):
+                self._ended(trigger, "refused" if isinstance(error, Refused) else "failed", code=error.code)
+            elif not isinstance(error, LoopStopped):
+                self._failed(part, error.code, error.message)
+        except Exception as error:  # noqa: BLE001  the edge of a thread that must go on
+            self._failed(part, type(error).__name__, str(error)[:500])
+
+    def _failed(self, part: str, code: str, message: str) -> None:
+        """Told when it is new, and again every minute: rounds are many."""
+        self.failures += 1
+        now = time.monotonic()
+        last, at = self._told.get(part, ("", -TELL_AGAIN_S))
+        if last != code or now - at >= TELL_AGAIN_S:
+            self._told[part] = (code, now)
+            self._say("loop_failed", "warning", part=part, code=code, message=message)

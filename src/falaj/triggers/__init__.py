@@ -1,0 +1,1 @@
+"""Triggers: what starts by itself, once for each cause, and who acts."""
