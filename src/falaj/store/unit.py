@@ -8,7 +8,7 @@ commit: state without an entry is not reachable through this door, and `verify` 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -53,6 +53,8 @@ class Unit:
         self.now = moment(datetime.now(UTC))
         self.entry_id = new_id()
         self.said: list[Entry] = []
+        self.after: list[Callable[[], None]] = []
+        """What is done once the unit has committed, in this order; nothing of it may fail."""
         self._log = log
         self._key = commit_key
         self._changes: dict[tuple[str, str], str | None] = {}
@@ -157,3 +159,5 @@ class Units:
             grown = unit.finish()
         if unit.said:
             self.log.committed(grown)
+        for told in unit.after:
+            told()

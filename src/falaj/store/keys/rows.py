@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 from falaj.core.records import Record
 from falaj.store.keys.errors import KeyExists, KeyMissing
 
-Purpose = Literal["project", "epoch", "id", "sign", "commit", "ledger"]
+Purpose = Literal["project", "epoch", "id", "sign", "commit", "ledger", "serving"]
 KeyState = Literal["live", "retired", "destroyed"]
 
 
@@ -17,7 +17,7 @@ class KeyRow(Record, frozen=True, kw_only=True):
 
     Attributes:
         domain: the project's id (purpose project), the key domain (epoch, id), or the project's id or "" for the whole
-            store (sign, commit, ledger).
+            store (sign, commit, ledger, serving).
         epoch: counts from 1 within purpose and domain; 0 where there is only ever one.
         parent: id of the key that wraps this one: a project key's, or a root's at the custodian.
         wrapped: AES-256-KWP bytes; None once destroyed.

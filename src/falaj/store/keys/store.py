@@ -31,6 +31,7 @@ _ALGORITHM: dict[Purpose, str] = {
     "commit": "blake3-keyed",
     "sign": "ed25519",
     "ledger": "ed25519",
+    "serving": "ed25519",
 }
 
 
@@ -210,12 +211,12 @@ class KeyStore:
     # signing and commitments
 
     def create_signing_key(self, purpose: Purpose, domain: str = "") -> SigningKey:
-        """Make the next signing key of a purpose ("sign", "ledger"); the one before is retired.
+        """Make the next signing key of a purpose ("sign", "ledger", "serving"); the one before is retired.
 
         Args:
             domain: the project whose key wraps it, "" for the store itself (wrapped by the root).
         """
-        if purpose not in ("sign", "ledger"):
+        if _ALGORITHM.get(purpose) != "ed25519":
             raise KeyMissing(f"purpose {purpose}: not one that signs")
         rows = self._rows.list(purpose=purpose, domain=domain)
         parent = self._project(domain) if domain else None
