@@ -17,7 +17,7 @@ from falaj.server import metrics as metric_words
 from falaj.server import openapi
 from falaj.server.api import JSON, Api
 from falaj.server.auth import Gatekeeper
-from falaj.server.backend import Backend
+from falaj.server.backend import Backend, Background
 from falaj.server.edge import Edge, Receive, Scope, Send
 from falaj.server.errors import MethodNotAllowed, NoRoute, NotReady, Stopping
 from falaj.server.jobs import Jobs
@@ -35,12 +35,16 @@ class Server:
 
     Args:
         backend: the platform; it is not closed here.
+        background: what the process does by itself while it serves.
     """
 
-    def __init__(self, backend: Backend, settings: Settings, log: Log | None = None) -> None:
+    def __init__(
+        self, backend: Backend, settings: Settings, log: Log | None = None, background: Background | None = None
+    ) -> None:
         limits = settings.limits
         self.backend = backend
         self.settings = settings
+        self.background = background
         self.log = log or Log()
         self.metrics = Metrics()
         self.gate = Gatekeeper(backend, self.metrics)
@@ -63,6 +67,10 @@ class Server:
         self.metrics.gauge("falaj_jobs_running", "Jobs at work", lambda: self.jobs.running)
         self.metrics.gauge("falaj_http_open", "Requests being answered", lambda: self.edge.open)
         self.metrics.gauge("falaj_ledger_pending", "Entries not yet under a root", self._pending)
+        if background is not None:
+            self.metrics.gauge("falaj_loop_failures", "Rounds' parts that failed", lambda: background.failures)
+            self.metrics.gauge("falaj_loop_running", "Starts of triggers at work", lambda: background.running)
+            self.metrics.gauge("falaj_loop_age_seconds", "Since the last round ended", lambda: background.age_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -77,15 +85,21 @@ class Server:
         """From now on not ready; no job begins, event streams and waiting requests end. On the loop's thread."""
         self.jobs.stopping = True
         self.jobs.wake()
+        if self.background is not None:
+            self.background.begin_stop()
 
     # life
 
     @asynccontextmanager
     async def _life(self, _app: Any) -> AsyncIterator[None]:
         teller = asyncio.create_task(self._tell_for_ever())
+        if self.background is not None:
+            self.background.start()
         try:
             yield
         finally:
+            if self.background is not None:
+                await asyncio.to_thread(self.background.stop, self.settings.limits.stop_s)
             teller.cancel()
             with suppress(asyncio.CancelledError):
                 await teller

@@ -75,3 +75,35 @@ class Backend(Protocol):
     def mark_lost(self, runs: Sequence[str]) -> None:
         """End runs that will not be waited for any longer."""
         ...
+
+
+class Background(Protocol):
+    """What the process does by itself beside answering. It has threads of its own, and never fails the server.
+
+    Attributes:
+        failures: what did not succeed, and was tried again.
+    """
+
+    failures: int
+
+    @property
+    def running(self) -> int:
+        """Long work underway."""
+        ...
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it last came round."""
+        ...
+
+    def start(self) -> None:
+        """Begin."""
+        ...
+
+    def begin_stop(self) -> None:
+        """Begin nothing new."""
+        ...
+
+    def stop(self, limit_s: float) -> None:
+        """Stop, and wait for what is at work."""
+        ...

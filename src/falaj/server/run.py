@@ -15,7 +15,7 @@ import uvicorn
 
 from falaj.core.errors import Invalid, Unavailable
 from falaj.server.app import Server
-from falaj.server.backend import Backend
+from falaj.server.backend import Backend, Background
 from falaj.server.logs import Log, take_over
 from falaj.server.settings import Settings
 from falaj.serving.protocol import bounded
@@ -66,12 +66,16 @@ def address(settings: Settings, port: int) -> str:
 
 
 def prepare(
-    backend: Backend, settings: Settings, log: Log | None = None, on_listening: Callable[[str], None] | None = None
+    backend: Backend,
+    settings: Settings,
+    log: Log | None = None,
+    on_listening: Callable[[str], None] | None = None,
+    background: Background | None = None,
 ) -> _Uvicorn:
     """A server that is ready to `run()`. Raises: NotSafe, Invalid for settings that cannot be meant."""
     settings.check()
     tls = _tls(settings.cert, settings.key) if settings.cert and settings.key else None
-    server = Server(backend, settings, log)
+    server = Server(backend, settings, log, background)
     take_over(server.log)
     limits = settings.limits
     config = uvicorn.Config(
@@ -108,7 +112,11 @@ def _tls(cert: Path, key: Path) -> ssl.SSLContext:
 
 
 def serve(
-    backend: Backend, settings: Settings, log: Log | None = None, on_listening: Callable[[str], None] | None = None
+    backend: Backend,
+    settings: Settings,
+    log: Log | None = None,
+    on_listening: Callable[[str], None] | None = None,
+    background: Background | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; requests and jobs in flight are finished first, within `stop_s`.
 
@@ -116,9 +124,10 @@ def serve(
 
     Args:
         on_listening: told the URL once connections are accepted.
+        background: what the process does by itself; begun and ended with it.
     Raises: NotSafe, Invalid; CannotListen.
     """
-    runner = prepare(backend, settings, log, on_listening)
+    runner = prepare(backend, settings, log, on_listening, background)
     try:
         runner.run()
     except SystemExit as error:  # uvicorn's way to say that it could not listen

@@ -1,4 +1,4 @@
-"""Serving the store of a project folder: open it, let the first owner in, serve until told to end, close it."""
+"""Serving the store of a project folder: open it, let the first owner in, serve and loop until told to end."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 from falaj.platform import Platform
+from falaj.platform.loops import Loops
+from falaj.server.logs import Log
 from falaj.server.run import serve
 from falaj.server.settings import Settings
 
@@ -40,8 +42,10 @@ def run(
     )
     settings.check()
     platform = Platform.open(place, server=True, database=database)
+    log = Log()
     try:
-        serve(platform, settings, on_listening=lambda url: _greet(platform, url))
+        loops = Loops(platform, log.say)
+        serve(platform, settings, log, on_listening=lambda url: _greet(platform, url), background=loops)
     finally:
         platform.close()
 

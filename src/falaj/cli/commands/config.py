@@ -19,13 +19,14 @@ from falaj.core.errors import FalajError, Invalid, TooLarge
 from falaj.session import Progress, Session
 
 FOLDERS = ("contracts", "gates", "deploy", "policies", "locations")
+TRIGGERS = "triggers.yaml"
 FEATURES = "features.py"
 ENDINGS = (".yaml", ".yml")
 MAX_BYTES = 1 << 20
 
 
 def apply(session: Session, options: dict[str, Any], args: dict[str, Any], progress: Progress) -> Any:
-    """Send the texts of the files. Without paths: `falaj.toml`, `features.py` and the YAML of the folders of assets."""
+    """Send the texts of the files. Without paths: `falaj.toml`, `features.py`, `triggers.yaml`, the folders' YAML."""
     start = target.start_folder(options)
     place = folder.find(start)
     given = [start / p for p in args.pop("paths", ())]
@@ -80,7 +81,7 @@ def from_features(file: Path) -> dict[str, str]:
 
 def _texts(place: Path, given: Sequence[Path]) -> dict[str, str]:
     """The files given, or else all that the project has: path below the project to text."""
-    roots = given or [place / name for name in FOLDERS if (place / name).is_dir()]
+    roots = given or [place / name for name in (*FOLDERS, TRIGGERS) if (place / name).exists()]
     own = (place / folder.FILE, place / FEATURES)
     found = [file for root in roots for file in _files(root) if not any(_is_same(file, one) for one in own)]
     names = [below(place, file) for file in found]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from falaj.cli.render import assets, local, pipelines, rooms, shapes, trust
+from falaj.cli.render import assets, local, pipelines, rooms, shapes, triggers, trust
 from falaj.cli.render.errors import error_lines, failed_findings, finding_lines
 from falaj.cli.render.shapes import Lines, Renderer
 
@@ -59,9 +59,11 @@ RENDERERS: dict[str, Renderer] = {
     "runs": rooms.told_runs,
     "script": local.told_script,
     "silent": local.told_nothing,
+    "start": triggers.told_start,
     "status": trust.told_status,
     "token": trust.told_token,
     "tokens": trust.told_tokens,
+    "triggers": triggers.told_triggers,
     "verdict": rooms.told_verdict,
     "verified": trust.told_verified,
     "version": local.told_version,
