@@ -97,6 +97,20 @@ def test_rows_without_a_label_are_left_out_and_counted(world_one: Begin) -> None
     assert verdict.findings[0].observed == pytest.approx(oracle.roc_auc_score(late, by_hand(model, rows)), abs=1e-9)
 
 
+def test_latency_is_measured_by_the_gate_on_single_rows(world_one: Begin) -> None:
+    w = world_one("  - latency_p99: 0.001ms\n  - latency_p99: 20s\n")
+    told = w.owner.call("gate.judge", thing=PRODUCTION, version=w.register(town_model())).verdicts[0]
+    slow, quick = told.findings
+    assert (slow.passed, quick.passed, slow.rows, told.rows) == (False, True, 500, 600)
+    assert slow.observed == quick.observed
+    assert "best of 3 rounds" in slow.note  # nobody answers within a microsecond, however often it is tried
+
+
+def test_latency_of_a_model_that_cannot_be_run_is_not_measured(world_one: Begin) -> None:
+    w = world_one("  - latency_p99: 5ms\n", where="wind > 1000")
+    assert failed(refused(w, w.register(town_model())))["latency_p99 ≤ 5 ms"]["note"] == "not measured"
+
+
 def test_a_condition_narrows_the_rows_that_are_measured(world_one: Begin) -> None:
     w = world_one("  - {metric: brier, at_most: 0.5}\n", where="wind < 10 and town <> ''Sur''")
     model = town_model()

@@ -8,9 +8,9 @@ import pytest
 
 from falaj.core.encoding import canonical, decode
 from falaj.core.errors import Invalid
-from falaj.gates import ApprovalRule, BoundRule, CheckRule, Gate, HolderRule, parse_gate
+from falaj.gates import ApprovalRule, BoundRule, CheckRule, Gate, HolderRule, LatencyRule, parse_gate
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "flights" / "gates" / "production.yaml"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "flights" / "tour" / "gates" / "production.yaml"
 
 HEAD = (
     "gate: production\nguards: [delay@production]\nevidence: {data: flights@holdout, label: arr_delay > 30}\nrules:\n"
@@ -29,6 +29,8 @@ def test_every_sort_of_rule_is_read():
   - {metric: auc, by: origin, at_least: 0.66, min_rows: 500}
   - {metric: brier, against: holder, no_worse_than: 0.002}
   - check: lineage_complete
+  - latency_p99: 5ms
+  - {latency_p99: 0.5 s}
   - approval: {from: maintainer, not: proposer}
     embedded: waive
 """
@@ -40,10 +42,13 @@ def test_every_sort_of_rule_is_read():
         BoundRule(metric="auc", at_least=0.66, by="origin", min_rows=500),
         HolderRule(metric="brier", against="holder", no_worse_than=0.002),
         CheckRule(check="lineage_complete"),
+        LatencyRule(at_most_ms=5),
+        LatencyRule(at_most_ms=500),
         ApprovalRule(role="maintainer", embedded="waive"),
     )
     assert read.metrics == ("auc", "brier")
     assert read.slices == ("origin",)
+    assert read.latency_ms == 5
 
 
 def test_the_example_is_a_gate():
@@ -60,7 +65,11 @@ def test_a_gate_survives_storage():
 REFUSED = [
     ("unknown check", "  - check: no_leaks", "line 5", "no_leaks"),
     ("unknown metric", "  - {metric: f1, at_least: 0.5}", "line 5", "f1"),
-    ("unknown sort", "  - latency_p99: 5ms", "line 5", "latency_p99"),
+    ("unknown sort", "  - latency_p50: 5ms", "line 5", "latency_p50"),
+    ("latency without a unit", "  - latency_p99: 5", "line 5", "such as 5ms"),
+    ("latency of nothing", "  - latency_p99: 0ms", "line 5", "> 0"),
+    ("latency of two minutes", "  - latency_p99: 120s", "line 5", "<= 60000"),
+    ("latency by slice", "  - {latency_p99: 5ms, by: origin}", "by", "unknown field"),
     ("typo in a field", "  - {metric: auc, atleast: 0.5}", "atleast", "known here"),
     ("no bound", "  - metric: auc", "exactly one", ""),
     ("two bounds", "  - {metric: auc, at_least: 0.5, at_most: 0.9}", "exactly one", ""),
@@ -103,6 +112,7 @@ TOPS = [
     ("guard with a path", "gate: g\nguards: ['../x@p']\nrules: [{check: format}]", "guards"),
     ("guard twice", "gate: g\nguards: [d@p, d@p]\nrules: [{check: format}]", "second time"),
     ("metric without evidence", "gate: g\nguards: [d@p]\nrules: [{metric: auc, at_least: 0.5}]", "evidence"),
+    ("latency without evidence", "gate: g\nguards: [d@p]\nrules: [{latency_p99: 5ms}]", "measure latency"),
     ("evidence without label", "gate: g\nguards: [d@p]\nevidence: {data: a@b}\nrules: [{check: format}]", "label"),
     (
         "evidence is no ref",

@@ -18,6 +18,8 @@ from falaj.gates import (
     Evidence,
     Gate,
     HolderRule,
+    Latency,
+    LatencyRule,
     Slice,
     Verdict,
     approved,
@@ -58,6 +60,13 @@ def test_an_unmeasured_metric_is_a_refusal(metrics):
     verdict, finding = one(AUC, Evidence(metrics=metrics, rows=10))
     assert not verdict.passed
     assert (finding.state, finding.observed, finding.note) == ("failed", None, "not measured")
+
+
+@pytest.mark.parametrize(("p99", "passes"), [(5.0, True), (5.01, False), (nan, False), (None, False)])
+def test_a_latency_on_the_bound_passes_and_an_unmeasured_one_does_not(p99, passes):
+    found = None if p99 is None else Latency(p50_ms=1, p99_ms=p99, rows=500, rounds=1)
+    verdict, finding = one(LatencyRule(at_most_ms=5), Evidence(latency=found))
+    assert (verdict.passed, finding.passed, finding.bound) == (passes, passes, 5)
 
 
 def test_no_rules_at_all_is_a_refusal():

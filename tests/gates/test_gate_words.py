@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from falaj.gates import BoundRule, CheckRule, Context, Evidence, Gate, HolderRule, Slice, judge
+from falaj.gates import BoundRule, CheckRule, Context, Evidence, Gate, HolderRule, Latency, LatencyRule, Slice, judge
 from falaj.gates.records import Difference
 from falaj.gates.words import against_bound
 
 AUC = BoundRule(metric="auc", at_least=0.66)
 ERROR = BoundRule(metric="mean_error", at_most=0.1)
 BY = BoundRule(metric="auc", at_least=0.66, by="origin")
+LATENCY = LatencyRule(at_most_ms=5)
 HOLDER = HolderRule(metric="brier", against="holder", no_worse_than=0.002)
 
 
@@ -67,6 +68,18 @@ CASES = [
     ),
     (HOLDER, {"unmeasured": {"holder": "gone"}}, ("brier against holder", "not measured against v5: gone")),
     (CheckRule(check="format"), {}, ("check format", "not measured")),
+    (
+        LATENCY,
+        {"latency": Latency(p50_ms=1.92, p99_ms=3.14159, rows=500, rounds=1)},
+        ("latency_p99", "3.14 ms ≤ 5 ms, 500 single rows, there and back, p50 1.92 ms"),
+    ),
+    (
+        LATENCY,
+        {"latency": Latency(p50_ms=1.92, p99_ms=5.001, rows=500, rounds=3)},
+        ("latency_p99", "5.001 ms > 5 ms, 500 single rows, there and back, p50 1.92 ms, best of 3 rounds"),
+    ),
+    (LATENCY, {"unmeasured": {"latency": "9 rows in 10 s"}}, ("latency_p99", "not measured: 9 rows in 10 s")),
+    (LATENCY, {"unmeasured": {"metrics": "no data"}}, ("latency_p99", "not measured: no data")),
 ]
 
 

@@ -7,6 +7,7 @@ read: a rule that is silently skipped would look like one that passed.
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar, cast
 
 import msgspec
@@ -26,6 +27,8 @@ MAX_SLICES: Final = 500
 ROLES: Final = ("viewer", "contributor", "maintainer", "owner", "auditor")
 PAIRED: Final = frozenset({"auc", "brier", "log_loss", "accuracy"})
 HIGHER_IS_BETTER: Final = frozenset({"auc", "accuracy"})
+
+_SPAN = re.compile(r"(\d{1,6}(?:\.\d{1,3})?) ?(ms|s)")
 
 S = TypeVar("S", bound=msgspec.Struct)
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
@@ -98,6 +101,23 @@ class CheckRule(Rule, frozen=True, kw_only=True, tag="check"):
         return f"check {self.check}"
 
 
+class LatencyRule(Rule, frozen=True, kw_only=True, tag="latency"):
+    """99 of 100 single rows are answered within a time, by the candidate in its process beside the gate's evaluator.
+
+    Attributes:
+        at_most_ms: milliseconds from a row's being handed to the process until its answer is back; the bound passes.
+    """
+
+    at_most_ms: Annotated[float, msgspec.Meta(gt=0, le=60_000)]
+
+    @property
+    def title(self) -> str:
+        return "latency_p99"
+
+    def __str__(self) -> str:
+        return f"{self.title} ≤ {self.at_most_ms:g} ms"
+
+
 class ApprovalRule(Rule, frozen=True, kw_only=True, tag="approval"):
     """Another person says yes before the ref moves.
 
@@ -115,7 +135,7 @@ class ApprovalRule(Rule, frozen=True, kw_only=True, tag="approval"):
         return f"approval from a {self.role} other than the proposer"
 
 
-AnyRule = BoundRule | HolderRule | CheckRule | ApprovalRule
+AnyRule = BoundRule | HolderRule | CheckRule | LatencyRule | ApprovalRule
 
 
 class EvidenceSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -147,6 +167,11 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(sorted({r.metric for r in self.rules if isinstance(r, BoundRule | HolderRule)}))
 
     @property
+    def latency_ms(self) -> float | None:
+        """The tightest bound on the time of a single row, None where no rule asks."""
+        return min((r.at_most_ms for r in self.rules if isinstance(r, LatencyRule)), default=None)
+
+    @property
     def slices(self) -> tuple[str, ...]:
         """The columns that rules slice by, sorted."""
         return tuple(sorted({r.by for r in self.rules if isinstance(r, BoundRule) and r.by}))
@@ -173,6 +198,20 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
 
 
+class Latency(msgspec.Struct, frozen=True, kw_only=True):
+    """How long single rows took, in milliseconds.
+
+    Attributes:
+        rows: that were timed, in the round that is told here.
+        rounds: that were made; the one with the least p99 is told, since other work on the host only adds time.
+    """
+
+    p50_ms: float
+    p99_ms: float
+    rows: int
+    rounds: int
+
+
 class Check(msgspec.Struct, frozen=True, kw_only=True):
     """What Falaj established for one check."""
 
@@ -186,8 +225,9 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         rows: labelled rows that were scored.
         unlabelled: rows left out because their label is null.
+        latency: of single rows; None where no rule asks, or it could not be measured.
         unmeasured: why something is missing above: under "metrics" (nothing was scored), "holder" (the candidate
-            was, the holder was not), or the name of a slice column.
+            was, the holder was not), "latency", or the name of a slice column.
     """
 
     rows: int = 0
@@ -195,6 +235,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, float | None] = {}
     slices: dict[str, tuple[Slice, ...]] = {}
     differences: dict[str, Difference] = {}
+    latency: Latency | None = None
     checks: dict[str, Check] = {}
     unmeasured: dict[str, str] = {}
 
@@ -283,6 +324,7 @@ _FIELDS: Final[dict[type[Rule], tuple[str, ...]]] = {
     BoundRule: ("metric", "at_least", "at_most", "by", "min_rows"),
     HolderRule: ("metric", "against", "no_worse_than"),
     CheckRule: ("check",),
+    LatencyRule: ("latency_p99",),
     ApprovalRule: ("approval", "embedded"),
 }
 _TOP: Final = ("gate", "guards", "rules", "evidence")
@@ -323,8 +365,9 @@ class _Reader:
             rules=parsed,
             evidence=self._evidence(top.get("evidence")),
         )
-        if gate.metrics and gate.evidence is None:
-            self._refuse(("evidence",), "missing, but rules name metrics", "evidence: {data: …, label: …}")
+        if (gate.metrics or gate.latency_ms) and gate.evidence is None:
+            what = "name metrics" if gate.metrics else "measure latency"
+            self._refuse(("evidence",), f"missing, but rules {what}", "evidence: {data: …, label: …}")
         return gate
 
     def _guards(self, refs: list[Any]) -> tuple[str, ...]:
@@ -359,13 +402,15 @@ class _Reader:
             self._refuse(path, "expected fields", "such as - metric: auc")
         if "approval" in value:
             return self._approval(path, value)
+        if "latency_p99" in value:
+            return self._latency(path, value)
         kind: type[BoundRule | HolderRule | CheckRule]
         if "check" in value:
             kind = CheckRule
         elif "metric" in value:
             kind = HolderRule if "against" in value or "no_worse_than" in value else BoundRule
         else:
-            known = "metric, check or approval"
+            known = "metric, check, latency_p99 or approval"
             self._refuse(path, f"a rule of an unknown sort ({_keys(value)})", f"a rule starts with {known}")
         self._fields(path, value, _FIELDS[kind])
         rule = self._convert(path, value, kind)
@@ -382,6 +427,14 @@ class _Reader:
             self._refuse(path, "the bound must be a finite number")
         if "min_rows" in value and rule.by is None:
             self._refuse(path, "min_rows without by", "min_rows is for slices: add by: column")
+
+    def _latency(self, path: document.Path, value: dict[str, Any]) -> LatencyRule:
+        self._fields(path, value, _FIELDS[LatencyRule])
+        match = _SPAN.fullmatch(str(value["latency_p99"]))
+        if match is None:
+            self._refuse(path, f"latency_p99: {_short(value['latency_p99'])}", "a number and ms or s, such as 5ms")
+        most = float(match[1]) * (1000 if match[2] == "s" else 1)
+        return self._convert(path, {"at_most_ms": most}, LatencyRule)
 
     def _approval(self, path: document.Path, value: dict[str, Any]) -> ApprovalRule:
         self._fields(path, value, _FIELDS[ApprovalRule])

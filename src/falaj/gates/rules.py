@@ -22,6 +22,7 @@ from falaj.gates.records import (
     Finding,
     Gate,
     HolderRule,
+    LatencyRule,
     SliceFinding,
     State,
     Verdict,
@@ -88,6 +89,8 @@ def _find(rule: AnyRule, evidence: Evidence, context: Context) -> Finding:
             return _against(rule, evidence, context)
         case CheckRule():
             return _check(rule, evidence)
+        case LatencyRule():
+            return _latency(rule, evidence)
         case ApprovalRule():
             return _approval(rule, context.embedded)
 
@@ -182,6 +185,24 @@ def _check(rule: CheckRule, evidence: Evidence) -> Finding:
     ok = found is not None and found.ok
     note = found.note if found else "not measured"
     return Finding(rule=str(rule), title=rule.title, state=_state(ok), passed=ok, note=note, text=note or _state(ok))
+
+
+def _latency(rule: LatencyRule, evidence: Evidence) -> Finding:
+    found = evidence.latency
+    observed = _number(found.p99_ms) if found else None
+    ok = observed is not None and observed <= rule.at_most_ms
+    note = "" if found and observed is not None else _not_measured(evidence, "latency", "metrics")
+    return Finding(
+        rule=str(rule),
+        title=rule.title,
+        state=_state(ok),
+        passed=ok,
+        observed=observed,
+        bound=rule.at_most_ms,
+        rows=found.rows if found else None,
+        note=note or words.latency_note(found),
+        text=words.latency_text(rule, found) if found and not note else note,
+    )
 
 
 def _approval(rule: ApprovalRule, embedded: bool) -> Finding:

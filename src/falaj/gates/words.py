@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from falaj.gates.records import BoundRule, HolderRule, SliceFinding
+from falaj.gates.records import BoundRule, HolderRule, Latency, LatencyRule, SliceFinding
 
 SHOWN_SLICES = 3
 
@@ -47,6 +47,21 @@ def holder_text(rule: HolderRule, worse: float, low: float, high: float, rows: i
     else:
         head = f"{worse:+.4g}"
     return _joined(head, f"95 % interval {low:+.4g} … {high:+.4g}", f"v{holder} on the same {_rows(rows)}")
+
+
+def latency_text(rule: LatencyRule, found: Latency) -> str:
+    """`3.1 ms ≤ 5 ms, 500 single rows, p50 1.9 ms`."""
+    sign = "≤" if found.p99_ms <= rule.at_most_ms else ">"
+    digits = next((d for d in (3, 6, 9) if f"{found.p99_ms:.{d}g}" != f"{rule.at_most_ms:.{d}g}"), 17)
+    return _joined(f"{found.p99_ms:.{digits}g} ms {sign} {rule.at_most_ms:g} ms", latency_note(found))
+
+
+def latency_note(found: Latency | None) -> str:
+    """How the times were measured."""
+    if found is None:
+        return ""
+    rounds = f"best of {found.rounds} rounds" if found.rounds > 1 else ""
+    return _joined(f"{found.rows:,} single rows, there and back", f"p50 {found.p50_ms:.3g} ms", rounds)
 
 
 def against_bound(rule: BoundRule, observed: float) -> str:

@@ -168,6 +168,29 @@ class Scorer:
         rows = selected(table, self._model.inputs)
         return self._process.ask(rows) if rows.num_rows else np.empty(0, dtype=np.float64)
 
+    def times(self, table: pa.Table, count: int, *, limit_s: float) -> Floats:
+        """How long single rows take, each asked alone: from its being handed to the process until its answer is here.
+
+        The clock is ours, not the process's, whose word is not taken for it.
+
+        Args:
+            table: at least one row; its rows are asked in turn, again and again.
+            limit_s: after so long no further row is asked.
+        Returns: (rows asked,) seconds, in their order; at most `count`.
+        Raises: as `score`.
+        """
+        import numpy as np
+
+        rows = selected(table, self._model.inputs)
+        ones = [rows.slice(at, 1) for at in range(min(count, rows.num_rows))]
+        taken: list[float] = []
+        begun = time.perf_counter()
+        while len(taken) < count and time.perf_counter() - begun < limit_s:
+            asked = time.perf_counter()
+            self._process.ask(ones[len(taken) % len(ones)])
+            taken.append(time.perf_counter() - asked)
+        return np.array(taken, dtype=np.float64)
+
 
 def selected(table: pa.Table, inputs: tuple[Input, ...]) -> pa.Table:
     """The model's inputs out of a table, in their order: text as text, all else as float64, nulls kept.
