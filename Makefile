@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --require-virtualenv
 
-.PHONY: setup demo check test bench docs format lock clean help
+.PHONY: setup demo tour check test bench docs format lock clean help
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 12
@@ -20,8 +20,11 @@ $(STAMP): pyproject.toml requirements/dev.txt requirements/flights.txt
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: setup ## the real flights: add, refuse, judge, promote, roll back, prove
-	@$(BIN)/python examples/flights/demo.py build/flights
+demo: setup ## a year of real flights on a server: predict, watch, retrain, judge, roll out and back; ends with a page
+	@$(BIN)/python -m examples.flights.year build/flights
+
+tour: setup ## the short way, alone in a folder: add, refuse, judge, promote, roll back, prove
+	@$(BIN)/python examples/flights/tour/demo.py build/tour
 
 check: setup ## format, lint, strict types, import contracts, the tree
 	@$(BIN)/ruff format --quiet --check --output-format concise .

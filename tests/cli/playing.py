@@ -19,6 +19,7 @@ from falaj.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "flights"
+TOUR = EXAMPLE / "tour"
 
 
 class Told(NamedTuple):
@@ -101,7 +102,8 @@ def example(path: Path, **more: str) -> Folder:
     """The example's project folder with its store, and no data yet."""
     folder = Folder(path)
     path.mkdir(parents=True)
-    for name in ("contracts", "gates"):
-        shutil.copytree(EXAMPLE / name, path / name)
+    shutil.copytree(TOUR / "gates", path / "gates")
+    (path / "contracts").mkdir()
+    shutil.copy(EXAMPLE / "contracts" / "flights.yaml", path / "contracts")
     folder.done("init", "--project", "flights", "--region", "AE-DU")
     return folder

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.playing import EXAMPLE, ROOT, Folder, Told, example
+from tests.cli.playing import ROOT, TOUR, Folder, Told, example
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 LABEL = "arr_delay > 30"
@@ -45,7 +45,7 @@ class Play:
 def play(tmp_path_factory: pytest.TempPathFactory, months: Path) -> Play:
     path = tmp_path_factory.mktemp("slice") / "flights"
     play = Play(example(path))
-    shutil.copy(EXAMPLE / "train.py", path)
+    shutil.copy(TOUR / "train.py", path)
     gate = path / "gates" / "production.yaml"
     gate.write_text(gate.read_text().replace("at_least: 0.65", "at_least: 0.64"))  # two months of training, not three
     play.step("apply", "apply")

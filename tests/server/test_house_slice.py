@@ -43,7 +43,7 @@ def train(house: House, folder: Path, name: str, *more: str) -> None:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("FALAJ_")}
     person = {"FALAJ_URL": house.url, "FALAJ_TOKEN": house.tokens[name], "FALAJ_PROJECT": "flights"}
     done = subprocess.run(
-        [sys.executable, EXAMPLE / "train.py", *more],
+        [sys.executable, EXAMPLE / "tour" / "train.py", *more],
         cwd=folder, env={**kept, **person}, capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -61,8 +61,10 @@ def test_the_slice(house: House, months: dict[str, Path], tmp_path: Path) -> Non
     # 1: contract and gate from files
     files = [
         {"path": f"{folder}/{path.name}", "text": path.read_text(encoding="utf-8")}
-        for folder in ("contracts", "gates")
-        for path in sorted((EXAMPLE / folder).iterdir())
+        for folder, path in (
+            ("contracts", EXAMPLE / "contracts" / "flights.yaml"),
+            ("gates", EXAMPLE / "tour" / "gates" / "production.yaml"),
+        )
     ]
     applied = carla.call("config.apply", {"files": files})
     assert {one["outcome"] for one in applied["files"]} == {"created"}

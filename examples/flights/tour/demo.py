@@ -1,11 +1,11 @@
-"""The example played on the real flights: months in, a broken file refused, models judged, used, rolled back, proved.
+"""A short tour, alone in a folder: months in, a broken file refused, models judged, used, rolled back, proved.
 
-    python examples/flights/demo.py build/flights        # make demo
+    python examples/flights/tour/demo.py build/tour        # make tour
 
 Every line that starts with `$` is a command that was run; its output is shown as it came. What each must come to is
 fixed here before it runs, and anything else ends the play with exit code 1. The folder stays, to be explored:
 
-    .venv/bin/falaj -C build/flights log delay@production
+    .venv/bin/falaj -C build/tour log delay@production
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
+FLIGHTS = HERE.parent
+ROOT = FLIGHTS.parent.parent
 MARK = ".falaj-demo"
-COPIED = ("falaj.toml", "contracts", "gates", "train.py")
+COPIED = ("../falaj.toml", "../contracts/flights.yaml", "gates/production.yaml", "train.py")
 DONE, NOT_FOUND, REFUSED = 0, 3, 6
 LABEL = "arr_delay > 30"
 
@@ -150,10 +151,11 @@ def prepare(folder: Path) -> None:
     folder.mkdir(parents=True)
     (folder / MARK).touch()
     for name in COPIED:
-        copy = shutil.copytree if (HERE / name).is_dir() else shutil.copyfile
-        copy(HERE / name, folder / name)
+        place = folder / name.removeprefix("../")
+        place.parent.mkdir(exist_ok=True)
+        shutil.copyfile(HERE / name, place)
     months = [str(m) for m in range(1, 7)]
-    make = [sys.executable, str(HERE / "months.py"), "data", "--months", *months, "--broken", "broken.csv"]
+    make = [sys.executable, str(FLIGHTS / "months.py"), "data", "--months", *months, "--broken", "broken.csv"]
     subprocess.run(make, cwd=folder, stdout=subprocess.DEVNULL, check=True)
     (folder / "model.pkl").write_bytes(b"\x80\x04\x95\x0f\x00\x00\x00\x00\x00\x00\x00\x8c\x05model\x94.")
 
@@ -167,7 +169,7 @@ def table(played: Sequence[Played]) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    folder = Path(arguments[0] if arguments else "build/flights").absolute()
+    folder = Path(arguments[0] if arguments else "build/tour").absolute()
     begin = time.monotonic()
     prepare(folder)
     played = [play(step, folder) for step in steps(folder)]
