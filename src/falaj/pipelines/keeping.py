@@ -16,12 +16,12 @@ import msgspec
 
 from falaj.core.digests import sha256
 from falaj.core.encoding import canonical, moment, parse_moment
-from falaj.core.entries import What
-from falaj.core.errors import Conflict
+from falaj.core.entries import Entry, What
+from falaj.core.errors import Conflict, FalajError
 from falaj.core.names import printable
-from falaj.core.records import Asset, Version
+from falaj.core.records import Asset, Run, Version
 from falaj.door import Context
-from falaj.pipelines.engine import Ended
+from falaj.pipelines.engine import Ended, Engine
 from falaj.pipelines.errors import StaleAttempt
 from falaj.pipelines.kinds import ARTIFACT
 from falaj.pipelines.plan import Plan
@@ -99,34 +99,37 @@ def registered(asset: Asset, version: Version, step: Step) -> Output:
     return Output(asset=asset, version=version, payload=made)
 
 
-def claim(ctx: Context, claimed: Sequence[Step]) -> None:
-    """Write down attempts before they begin. Raises: StaleAttempt where the run has ended."""
-    assert ctx.run is not None  # noqa: S101  a job has a run
+def claim(ctx: Context, run: str, claimed: Sequence[Step]) -> None:
+    """Write down attempts of a run before they begin. Raises: StaleAttempt where the run has ended."""
     with ctx.begin() as unit:
-        _check_running(unit, ctx.run.id)
-        for step in claimed:
-            unit.add(STEP, step)
-        unit.say(What.STEP_STARTED, [ctx.run.id], detail={"steps": [_shown(step) for step in claimed]})
+        add_claims(unit, run, claimed)
+
+
+def add_claims(unit: Unit, run: str, claimed: Sequence[Step]) -> Entry:
+    """As `claim`, in an open unit. Raises: StaleAttempt; Exists where an attempt of that number was begun."""
+    _check_running(unit, run)
+    for step in claimed:
+        unit.add(STEP, step)
+    return unit.say(What.STEP_STARTED, [run], detail={"steps": [shown(step) for step in claimed]})
 
 
 def claimed(
-    ctx: Context, step: str, item: int, label: str, attempt: int, key: str, parts: Mapping[str, str], timeout_s: int
+    run: Run, step: str, item: int, label: str, attempt: int, key: str, parts: Mapping[str, str], timeout_s: int
 ) -> Step:
-    """A claim to be written."""
-    assert ctx.run is not None  # noqa: S101
+    """A claim to be written, good until some minutes after the step's timeout."""
     now = moment_now()
     until = moment(parse_moment(now) + timedelta(seconds=timeout_s) + LEASE)
     return Step(
-        run=ctx.run.id,
+        run=run.id,
         step=step,
         item=item,
         attempt=attempt,
-        project=ctx.project.id,
+        project=run.project,
         label=label,
         state="running",
         key=key,
         parts=dict(parts),
-        owner=ctx.run.owner,
+        owner=run.owner,
         started_at=now,
         lease_until=until,
     )
@@ -137,6 +140,46 @@ def moment_now() -> str:
     from datetime import UTC, datetime
 
     return moment(datetime.now(UTC))
+
+
+def judged(engine: Engine, ended: Ended, out: Path) -> Ended:
+    """How an attempt ended, once its files were looked at: what cannot be kept is told as how it failed."""
+    if ended.manifest is None:
+        return ended
+    try:
+        engine.check_output(ended.manifest, out)
+    except FalajError as error:
+        return Ended(number=ended.number, sort=error.code, message=error.message, log=ended.log)
+    return ended
+
+
+def keep(ctx: Context, plan: Plan, step: Step, ended: Ended, out: Path, used: Iterable[Use]) -> Output:
+    """Store the files of an attempt that came to its end, and commit it, once.
+
+    Args:
+        out: the folder of its files.
+        used: the versions that it was made from.
+    Raises: StaleAttempt where it was given up meanwhile: then nothing is kept.
+    """
+    manifest = ended.manifest
+    assert manifest is not None  # noqa: S101  the caller looked
+    stored: Stored | None = None
+    files: tuple[SourceFile, ...] = ()
+    if manifest.value is None:  # a small plain value stands in the version itself
+        stored, files = upload(ctx, ensure_domain(ctx), manifest, out)
+    artifact = Artifact(
+        pipeline=plan.graph.pipeline,
+        step=step.step,
+        item=step.item,
+        type=manifest.type,
+        key=step.key,
+        digest=sha256(canonical([manifest.type, [[file.path, file.sha256] for file in files], manifest.value])),
+        files=files,
+        columns=manifest.columns,
+        rows=manifest.rows,
+        value=manifest.value,
+    )
+    return commit(ctx, plan, step, ended, artifact, stored, used)
 
 
 def upload(ctx: Context, domain: str, manifest: Manifest, folder: Path) -> tuple[Stored, tuple[SourceFile, ...]]:
@@ -167,7 +210,7 @@ def commit(
         job = runs.start(
             unit,
             "step",
-            f"{plan.graph.pipeline}.{_shown(step)}"[:128],
+            f"{plan.graph.pipeline}.{shown(step)}"[:128],
             params=cleaned({**manifest.params, **plain_parts(step.parts), "pipeline_run": step.run}, "params"),
             code=_code(plan, step),
             environment=plan.environment,
@@ -193,7 +236,7 @@ def commit(
             log=kept_log(ended.log),
         )
         unit.put(STEP, kept)
-        unit.say(What.STEP_ENDED, [step.run, asset.id], detail={"step": _shown(step), "version": version.number})
+        unit.say(What.STEP_ENDED, [step.run, asset.id], detail={"step": shown(step), "version": version.number})
     return Output(asset=asset, version=version, payload=artifact)
 
 
@@ -208,7 +251,7 @@ def commit_registered(ctx: Context, step: Step, asset: Asset, version: Version) 
             step, state="done", ended_at=unit.now, job=version.run, asset=asset.id, version=version.number
         )
         unit.put(STEP, kept)
-        unit.say(What.STEP_ENDED, [step.run, asset.id], detail={"step": _shown(step), "version": version.number})
+        unit.say(What.STEP_ENDED, [step.run, asset.id], detail={"step": shown(step), "version": version.number})
     return registered(asset, version, kept)
 
 
@@ -223,7 +266,7 @@ def fail(ctx: Context, step: Step, ended: Ended) -> Step:
         now = STEP.get(unit.tx, step.run, step.step, step.item, step.attempt, lock=True)
         if now is not None and now.state == "running":
             unit.put(STEP, kept)
-            unit.say(What.STEP_ENDED, [step.run], detail={"step": _shown(step), "error": kept.error})
+            unit.say(What.STEP_ENDED, [step.run], detail={"step": shown(step), "error": kept.error})
     return kept
 
 
@@ -235,7 +278,7 @@ def give_up(ctx: Context, underway: Sequence[Step], state: steps.StepState) -> N
             if now is not None and now.state == "running":
                 unit.put(STEP, msgspec.structs.replace(now, state=state, ended_at=unit.now))
         if unit.has_changes:
-            unit.say(What.STEP_ENDED, [underway[0].run], detail={"steps": [_shown(s) for s in underway], "was": state})
+            unit.say(What.STEP_ENDED, [underway[0].run], detail={"steps": [shown(s) for s in underway], "was": state})
 
 
 def note_cached(unit: Unit, items: Iterable[tuple[Step, Output]]) -> None:
@@ -247,11 +290,10 @@ def note_cached(unit: Unit, items: Iterable[tuple[Step, Output]]) -> None:
         unit.put(STEP, msgspec.structs.replace(row, job=output.version.run))
 
 
-def is_cancelled(ctx: Context) -> bool:
-    """Whether somebody ended the run meanwhile."""
-    assert ctx.run is not None  # noqa: S101
+def is_ended(ctx: Context, run: str) -> bool:
+    """Whether somebody ended a run meanwhile."""
     with ctx.reading() as tx:
-        row = RUN.get(tx, ctx.run.id)
+        row = RUN.get(tx, run)
     return row is None or row.state != "running"
 
 
@@ -278,5 +320,6 @@ def _code(plan: Plan, step: Step) -> dict[str, Any]:
     return {**plan.payload.code, "script": f"{node.path}:{node.function}", "script_digest": own}
 
 
-def _shown(step: Step) -> str:
+def shown(step: Step) -> str:
+    """An attempt's item as entries and people name it."""
     return step.step if step.item < 0 else f"{step.step}[{printable(step.label).strip(chr(39)) or step.item}]"

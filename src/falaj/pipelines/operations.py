@@ -15,16 +15,18 @@ from falaj.core.encoding import decode
 from falaj.core.entries import What
 from falaj.core.errors import Conflict, TooLarge
 from falaj.core.names import Thing, name
+from falaj.core.records import Run
 from falaj.data.views import StagedFile
 from falaj.door import Context, command, job, query
 from falaj.pipelines import keeping, telling
+from falaj.pipelines.board import Item
 from falaj.pipelines.engine import ENGINE, Engine
 from falaj.pipelines.keeping import Output, ensure_domain
 from falaj.pipelines.kinds import PIPELINE
 from falaj.pipelines.plan import FEATURES, SOURCE, Plan, plan_of
 from falaj.pipelines.records import MAX_SOURCE_BYTES, Graph, Node, Pipeline
 from falaj.pipelines.rules import check_graph, check_source, defined
-from falaj.pipelines.running import Item, Runner
+from falaj.pipelines.running import Runner
 from falaj.pipelines.views import (
     Applied,
     Cancelled,
@@ -145,7 +147,7 @@ def _conclude(ctx: Context, plan: Plan, items: list[Item], seconds: float) -> Pi
             runs.link(unit, ctx.run.id, "in", version, FEATURES)
         for one in outputs:
             runs.link(unit, ctx.run.id, "out", one.version, one.payload.step)
-        keeping.note_cached(unit, _cached(ctx, counted))
+        keeping.note_cached(unit, _cached(ctx.run, counted))
         ctx.result = {"computed": len(counted) - cached, "cached": cached, "registered": list(models)}
         entry = unit.say(What.RUN_ENDED, [ctx.run.id, plan.pipeline.asset.id])
     return PipelineRun(
@@ -161,11 +163,11 @@ def _conclude(ctx: Context, plan: Plan, items: list[Item], seconds: float) -> Pi
     )
 
 
-def _cached(ctx: Context, items: list[Item]) -> Iterator[tuple[Step, Output]]:
+def _cached(run: Run, items: list[Item]) -> Iterator[tuple[Step, Output]]:
     """The items that were not computed, as rows of the run."""
     for item in items:
         if item.state == "cached" and item.output is not None:
-            claimed = keeping.claimed(ctx, item.node.id, item.place, item.label, 0, item.key, item.parts, 0)
+            claimed = keeping.claimed(run, item.node.id, item.place, item.label, 0, item.key, item.parts, 0)
             yield claimed, item.output
 
 

@@ -8,44 +8,48 @@ from typing import Any, Final
 
 from falaj.core.errors import Invalid
 from falaj.core.records import Asset, Version
-from falaj.door import Context
+from falaj.door import Caller, Context
 from falaj.pipelines import keeping
+from falaj.pipelines.board import Board, Item
 from falaj.pipelines.engine import ELSEWHERE, Elsewhere
 from falaj.pipelines.keeping import Output
-from falaj.pipelines.plan import Plan
-from falaj.pipelines.records import Node
 from falaj.store.metadata import Transaction
 from falaj.store.steps import Step
 
 MODEL: Final = "model"
+TIMEOUT_S: Final = 3600
 _TYPES: Final = {"integer": "integer", "number": "number", "boolean": "boolean", "string": "text"}
 
 
-def register(
-    ctx: Context, plan: Plan, node: Node, output: Output, path: Path, types: Mapping[str, str], step: Step
-) -> Output:
-    """Register the model of an output and write down that the step came to that.
+def register(ctx: Context, board: Board, item: Item, path: Path, step: Step, caller: Caller) -> Output:
+    """Register the model that an item takes, and write down that its step came to that.
 
     A version that was registered from the same result, and not written down because the run died in between, is taken.
 
+    Args:
+        path: the model's file.
+        step: the claim.
+        caller: as whom it is registered.
     Raises: what registering raises; StaleAttempt.
     """
+    node, output = item.node, board.output_of(item.node.args["model"])
     name, label = str(node.settings["model"]), str(node.settings["label"])
     with ctx.reading() as tx:
         found = _there(ctx, tx, name, output)
         label = label or _label_of_newest(ctx, tx, name)
     if found is None:
         elsewhere: Elsewhere = ctx.ground.port(ELSEWHERE)
+        types = board.columns()
         wanted = list(node.settings["columns"]) or [column.name for column in output.payload.columns]
         args = {
             "model": name,
-            "files": [elsewhere.stage(ctx.caller, path)],
+            "files": [elsewhere.stage(caller, path)],
             "label": label,
-            "inputs": sorted({read.address for read in plan.reads.values()}),
+            "inputs": sorted({read.address for read in board.plan.reads.values()}),
             "run": output.version.run or "",
             "columns": [_column(column, types) for column in wanted],
         }
-        elsewhere.call(ctx.caller, ctx.project.name, "model.register", args)
+        elsewhere.call(caller, ctx.project.name, "model.register", args)
         with ctx.reading() as tx:
             found = _there(ctx, tx, name, output)
     if found is None:

@@ -180,6 +180,19 @@ def chosen(metrics: Sequence[Mapping[str, Any]], by: str, *, least: bool) -> int
     return values.index(min(values) if least else max(values))
 
 
+MAX_LOST: Final = 3
+
+
+def is_tried_again(sort: str, attempts: int, lost: int, retries: int) -> bool:
+    """Whether an item is tried once more after an attempt came to no good end.
+
+    Args:
+        sort: how it ended, see `engine.Ended`.
+        attempts, lost: how many there were, and how many of them ended through no fault of the step.
+    """
+    return lost <= MAX_LOST if sort == "lost" else attempts - lost <= retries
+
+
 def shown_item(step: str, item: int, label: str = "") -> str:
     """A step's item as people read it: `train[31]`, by the value it was mapped over, else by its place."""
     return step if item < 0 else f"{step}[{label or item}]"
