@@ -7,7 +7,7 @@ import msgspec
 from falaj.access.rows import names_of
 from falaj.assets import records as r
 from falaj.assets.rules import kind_of_file, page_size, read_file, with_ref, words
-from falaj.assets.views import asset_row, leaf_of, proposal_view, ref_views, version_view
+from falaj.assets.views import asset_row, leaf_of, proposal_view, ref_views, rollout_begun, version_view
 from falaj.core.entries import What
 from falaj.core.errors import Forbidden, Invalid, NotFound
 from falaj.core.names import Thing
@@ -15,6 +15,7 @@ from falaj.core.records import Approval, Proposal
 from falaj.door import Context, command, query
 from falaj.store import runs
 from falaj.store.catalog import missing
+from falaj.store.rollouts import Rollout
 from falaj.store.rows import APPROVAL, ASSET, PROPOSAL, RUN
 
 MAX_FILES = 500
@@ -273,7 +274,10 @@ def show_proposal(ctx: Context, proposal: str) -> r.ProposalView:
     judged=("four_eyes",),
 )
 def approve(ctx: Context, proposal: str, reason: str = "") -> r.ProposalView:
-    """Say yes to another person's proposal; when nothing is missing any more, the ref moves in the same transaction."""
+    """Say yes to another person's proposal; when nothing is missing any more, the ref moves in the same transaction.
+
+    A ref that is deployed moves at the end of a rollout, which begins then.
+    """
     catalog, unit = ctx.ground.catalog, ctx.unit
     found = find_proposal(ctx, proposal, lock=True)
     if found.state != "open":
@@ -291,7 +295,12 @@ def approve(ctx: Context, proposal: str, reason: str = "") -> r.ProposalView:
     unit.say(What.REF_APPROVED, [found.id, asset.id], detail=words(thing, reason))
     view = proposal_view(unit.tx, catalog, found)
     if not view.waits_for:
-        catalog.move(unit, asset, found.ref, candidate, verdicts=verdicts, proposal=found)
+        moved = catalog.promote(unit, asset, found.ref, candidate, verdicts=verdicts, proposal=found)
+        if isinstance(moved, Rollout):
+            on = [moved.id, moved.deployment, asset.id, found.id]
+            unit.say(What.ROLLOUT_STARTED, on, detail={**words(thing, found.reason), "share": moved.share})
+            begun = rollout_begun(unit.tx, moved)
+            return msgspec.structs.replace(view, state=begun.pop("sort"), **begun)
         unit.say(What.REF_MOVED, [asset.id, found.id], detail=words(thing, found.reason))
         view = msgspec.structs.replace(view, state="moved")
     return view

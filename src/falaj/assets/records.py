@@ -152,7 +152,11 @@ class ConfigFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProposalView(View, frozen=True, kw_only=True):
-    """A proposal, and what it still waits for."""
+    """A proposal, and what it still waits for.
+
+    Attributes:
+        rollout: id of the rollout that its approval began; `share` of 10,000 that the version answers now.
+    """
 
     id: str
     thing: str
@@ -164,6 +168,9 @@ class ProposalView(View, frozen=True, kw_only=True):
     reason: str
     waits_for: tuple[str, ...]
     approved_by: tuple[str, ...]
+    rollout: str | None = None
+    share: int = 0
+    next_step: str = ""
 
 
 class Done(View, frozen=True, kw_only=True):

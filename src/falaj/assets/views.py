@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from falaj.access.rows import names_of
@@ -11,6 +13,7 @@ from falaj.store.catalog import Catalog
 from falaj.store.guards import missing_approvals
 from falaj.store.ledger.log import SQL as LEDGER_SQL
 from falaj.store.metadata import Transaction
+from falaj.store.rollouts import Rollout
 from falaj.store.rows import ASSET
 
 
@@ -71,6 +74,14 @@ def proposal_view(tx: Transaction, catalog: Catalog, proposal: Proposal) -> Prop
         waits_for=missing_approvals(asked, proposal, approvals) if proposal.state == "open" else (),
         approved_by=tuple(names.get(a.by, a.by) for a in approvals),
     )
+
+
+def rollout_begun(tx: Transaction, rollout: Rollout) -> dict[str, Any]:
+    """A rollout that has just begun, as the answers of what began it say it."""
+    deployment = ASSET.get(tx, rollout.deployment)
+    assert deployment is not None  # noqa: S101  rows of assets are never deleted
+    told = {"rollout": rollout.id, "share": rollout.share}
+    return {"sort": "rollout", **told, "next_step": f"falaj deploy status {deployment.name}"}
 
 
 def leaf_of(tx: Transaction, entry_id: str) -> int | None:

@@ -13,11 +13,18 @@ def parse(text: str) -> tuple[str, Deployment]:
     return deployment.name, deployment
 
 
+def spelled(text: str) -> str:
+    """`delay/production` is the deployment `delay`, which follows a ref `production`; `deployment/delay` is `delay`."""
+    before, slash, _ = text.partition("/")
+    return before if slash and before != "deployment" else text
+
+
 DEPLOYMENT = Kind(
     "deployment",
     Deployment,
     config=True,
     folder="deploy",
     parse=parse,
+    spelled=spelled,
     project_fields=lambda deployment: {"follows": str(deployment.follows)},
 )

@@ -9,7 +9,7 @@ cannot tell, the share stays.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from math import ceil, log
 from typing import Final, Literal
@@ -17,7 +17,7 @@ from typing import Final, Literal
 import msgspec
 
 from falaj.core.bundle import FULL
-from falaj.deploy.records import QUANTILES, Judge, Limit, Plan
+from falaj.deploy.records import QUANTILES, Judge, Limit, LogPlan, Plan
 from falaj.deploy.statistics import binomial_tail, share_is_greater, shift
 
 LEVEL: Final = 0.01
@@ -31,6 +31,7 @@ OUTPUT_BINS: Final = 1_000
 _FINEST_MS: Final = 0.05
 _RATIO: Final = 1.05
 LATENCY_BINS: Final = 300
+OPEN_CLASSES: Final = frozenset({"", "public", "internal"})
 
 State = Literal["ok", "failed", "unsure", "not_enough"]
 Action = Literal["wait", "advance", "finish", "fail", "hold"]
@@ -183,6 +184,19 @@ def latency_ms(place: int) -> float:
 def output_bin(probability: float) -> int:
     """The bin of a probability."""
     return min(OUTPUT_BINS - 1, max(0, int(probability * OUTPUT_BINS)))
+
+
+def dropped(plan: LogPlan, inputs: Sequence[str], classes: Mapping[str, str]) -> set[str]:
+    """The inputs that the prediction log leaves out.
+
+    Args:
+        classes: by column of the training data, its classification as its contract has it. Whatever is neither
+            "public" nor "internal" counts as personal.
+    """
+    unlogged = set() if plan.features is None else set(inputs) - set(plan.features)
+    if plan.personal == "drop":
+        unlogged |= {name for name in inputs if classes.get(name, "") not in OPEN_CLASSES}
+    return unlogged
 
 
 def shown_share(share: int) -> str:

@@ -53,10 +53,12 @@ class Tally:
 
     Args:
         since: when the revision came into force: segments that were finished before hold nothing of it.
+        newest: read so many segments at most, the newest ones.
     """
 
-    def __init__(self, revision: int, since: datetime) -> None:
+    def __init__(self, revision: int, since: datetime, newest: int | None = None) -> None:
         self.revision = revision
+        self._newest = newest
         self.everything: dict[int, Counts] = {}
         self._since = since.timestamp() - _CLOCKS
         self._offsets: dict[str, int] = {}
@@ -68,7 +70,8 @@ class Tally:
 
     def read(self, log: Path) -> Evidence:
         """What is known now. Raises: Damaged for a line that is none."""
-        for path in sorted((*predictions.sealed(log), *predictions.unsealed(log)), key=lambda p: p.stem):
+        found = sorted((*predictions.sealed(log), *predictions.unsealed(log)), key=lambda p: p.stem)
+        for path in found[-self._newest :] if self._newest else found:
             try:
                 if path.stat().st_mtime >= self._since:
                     self._read_segment(path)

@@ -210,7 +210,7 @@ class Deciding:
 
         Raises: InvalidName; Invalid where the address names another kind than the one meant.
         """
-        thing = Thing.parse(text, kind=kind or None)
+        thing = Thing.parse(self.ground.kinds[kind].spelled(text) if kind else text, kind=kind or None)
         if kind and thing.kind != kind:
             raise Invalid(f"{printable(text)}: a {kind} is expected", next_step=f"such as {kind}/{thing.name}")
         if thing.kind:

@@ -17,7 +17,7 @@ import msgspec
 
 from falaj.access.rows import names_of
 from falaj.assets.rules import with_ref, words
-from falaj.assets.views import proposal_view
+from falaj.assets.views import proposal_view, rollout_begun
 from falaj.core import records
 from falaj.core.encoding import canonical, decode
 from falaj.core.entries import Entry, What
@@ -34,6 +34,7 @@ from falaj.store import runs
 from falaj.store.catalog import Held, check_live
 from falaj.store.guards import missing_approvals
 from falaj.store.metadata import Transaction
+from falaj.store.rollouts import Rollout
 from falaj.store.rows import ASSET, VERDICT
 from falaj.store.unit import Unit
 
@@ -84,7 +85,8 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
 def promote(ctx: Context, thing: str, version: Number, reason: str = "", expect: Expected | None = None) -> Promotion:
     """Judge a version by the gates of a ref, and move the ref to it where nothing is missing.
 
-    Where persons must still say yes, a proposal waits for them. `expect`: the version that holds the ref (0: none);
+    Where persons must still say yes, a proposal waits for them. A ref that is deployed moves at the end of a rollout,
+    which begins then. `expect`: the version that holds the ref (0: none);
     refused where another one does.
     """
     asked = _asked(ctx, thing, version, expect)
@@ -99,7 +101,11 @@ def promote(ctx: Context, thing: str, version: Number, reason: str = "", expect:
         if roles := _roles(ctx, unit, asked, rows):
             proposal, entry = _propose(ctx, unit, asked, rows, reason)
             return _waiting(ctx, asked, judged, proposal, roles, entry)
-        move = catalog.move(unit, asked.asset, asked.ref, asked.candidate, verdicts=rows)
+        move = catalog.promote(unit, asked.asset, asked.ref, asked.candidate, verdicts=rows)
+        if isinstance(move, Rollout):
+            on = [move.id, move.deployment, asked.asset.id]
+            entry = unit.say(What.ROLLOUT_STARTED, on, detail={**_words(asked, reason), "share": move.share})
+            return _promotion(ctx, asked, judged, entry.id, **rollout_begun(unit.tx, move))
         entry = unit.say(What.REF_MOVED, [asked.asset.id], detail=_words(asked, reason))
     return _promotion(ctx, asked, judged, entry.id, sort="promote" if move.sort == "promote" else "move")
 

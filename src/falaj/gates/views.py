@@ -68,17 +68,18 @@ class Promotion(View, frozen=True, kw_only=True):
 
     Attributes:
         sort: "promote" and "move" moved the ref (with and without a gate); "proposed": it waits for other persons;
-            "unchanged": the version held the ref already.
+            "rollout": it is deployed, and moves step by step; "unchanged": the version held the ref already.
         previous: the version that held the ref before.
         gates: `production v3`, each that judged.
         verdicts: their ids.
         proposal: id of the proposal that waits, None where none does.
+        rollout: id of the rollout that began, None where none did; `share` of 10,000 that the version answers now.
     """
 
     ref: str
     version: int
     previous: int | None
-    sort: Literal["promote", "move", "proposed", "unchanged"]
+    sort: Literal["promote", "move", "proposed", "rollout", "unchanged"]
     gates: tuple[str, ...]
     findings: tuple[Finding, ...]
     verdicts: tuple[str, ...]
@@ -86,6 +87,8 @@ class Promotion(View, frozen=True, kw_only=True):
     entry_id: str
     proposal: str | None = None
     waits_for: tuple[str, ...] = ()
+    rollout: str | None = None
+    share: int = 0
     next_step: str = ""
     entry: int | None = None
 

@@ -22,6 +22,8 @@ from falaj.access.state import AccessState, raise_revision
 from falaj.compliance.residency import Residency
 from falaj.core.entries import What
 from falaj.core.errors import Conflict, FalajError, NotFound
+from falaj.deploy.bundles import BUNDLES, Bundles
+from falaj.deploy.following import Deployments
 from falaj.door import Caller, Door
 from falaj.models.verification import check_fit
 from falaj.pipelines.engine import ELSEWHERE, ENGINE, Elsewhere
@@ -138,6 +140,7 @@ class Platform:
             layout, settings, (*KINDS, *kinds), server=server, asked=database, read_only=read_only
         )
         try:
+            bundles = Bundles(opened.ground, layout.serving, settings.project)
             publisher = Publisher(layout.checkpoints)
             if settings.ledger:
                 publisher = Publisher.at(settings.ledger.publish, layout.place)
@@ -145,7 +148,9 @@ class Platform:
             opened.ground.residency = Residency(opened.ground.catalog, settings.region).check
             platform.door.facts = Facts(opened.ground, settings.region)
             opened.ground.catalog.fit = check_fit(opened.ground)
-            platform._tidy()
+            opened.ground.catalog.follow = Deployments(opened.ground.catalog, opened.ground.keys, bundles.published)
+            opened.ground.fill(BUNDLES, lambda: bundles)
+            platform._tidy(bundles)
         except BaseException:
             opened.ground.close()
             raise
@@ -241,10 +246,11 @@ class Platform:
                     runs.end(unit, run, "lost")
                     unit.say(What.RUN_ENDED, [run.id], project=run.project)
 
-    def _tidy(self) -> None:
-        """What dead processes left behind: staged files, data in the clear, runs that nobody runs any more."""
+    def _tidy(self, bundles: Bundles) -> None:
+        """What dead processes left behind: staged files, data in the clear, lost runs, bundles not written."""
         if self.ground.database.read_only:
             return
+        bundles.reconcile_all(deep=self._server)
         self.staging.sweep()
         sweep_scratch(self.layout.scratch)
         with self.ground.database.read() as tx:

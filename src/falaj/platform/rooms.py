@@ -8,6 +8,7 @@ from falaj.assets import operations as assets
 from falaj.compliance.kinds import LOCATION, POLICY
 from falaj.data import operations as data
 from falaj.data.kinds import CONTRACT, DATASET
+from falaj.deploy import operations as deploy
 from falaj.deploy.kinds import DEPLOYMENT
 from falaj.door import Operations
 from falaj.features import operations as features
@@ -16,6 +17,8 @@ from falaj.gates import operations as gates
 from falaj.gates.kinds import GATE
 from falaj.models import operations as models
 from falaj.models.kinds import MODEL
+from falaj.monitor import operations as monitor
+from falaj.monitor.kinds import REPORT
 from falaj.pipelines import operations as pipelines
 from falaj.pipelines.kinds import ARTIFACT, PIPELINE
 from falaj.store.kinds import Kind
@@ -34,6 +37,7 @@ KINDS: tuple[Kind[Any], ...] = (
     MODEL,
     GATE,
     DEPLOYMENT,
+    REPORT,
     TRIGGER,
     POLICY,
     LOCATION,
@@ -50,6 +54,8 @@ ROOMS = (
     pipelines,
     models,
     gates,
+    deploy,
+    monitor,
     triggers,
 )
 

@@ -21,6 +21,10 @@ def _nothing(_: Any) -> Mapping[str, Scalar]:
     return {}
 
 
+def _as_it_is(text: str) -> str:
+    return text
+
+
 def _no_refs(_: Any) -> tuple[str, ...]:
     return ()
 
@@ -40,6 +44,7 @@ class Kind(Generic[P]):
         seals: refs of datasets that it measures on: no run may use a version that such a ref holds or ever held.
         folder: where files of this kind lie in a project, or the name of its one file; `falaj apply` reads them.
         several: a file may hold several of them, as YAML documents of their own.
+        spelled: of an address in another way that people write it, the address as `[kind/]name[@ref|:N]`.
         parse: the asset's name and payload from such a file's text; raises Invalid, naming field and value.
     """
 
@@ -56,12 +61,14 @@ class Kind(Generic[P]):
         seals: Callable[[P], tuple[str, ...]] = _no_refs,
         folder: str = "",
         several: bool = False,
+        spelled: Callable[[str], str] = _as_it_is,
         parse: Callable[[str], tuple[str, P]] | None = None,
     ) -> None:
         self.name, self.payload, self.schema = name, payload, schema
         self.bare, self.config = bare, config
         self.project_fields, self.guards, self.seals = project_fields, guards, seals
         self.folder, self.several, self.parse = folder, several, parse
+        self.spelled = spelled
         self._decoder = msgspec.json.Decoder(payload)
 
     @property

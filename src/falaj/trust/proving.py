@@ -15,6 +15,8 @@ from falaj.store.ledger.source import SqlSource
 from falaj.store.ledger.verify import Report, verify
 from falaj.store.metadata import Transaction
 from falaj.store.metadata.tables import Table
+from falaj.store.rollouts import ROLLOUT, ROUTING
+from falaj.store.segments import SEGMENT
 from falaj.store.steps import STEP
 from falaj.store.triggers import START
 from falaj.trust.records import ProblemView, Verified
@@ -33,7 +35,10 @@ GOVERNED: tuple[Table[Any], ...] = (
     rows.RUN,
     rows.RUN_LINK,
     STEP,
+    ROLLOUT,
+    ROUTING,
     START,
+    SEGMENT,
     *ACCESS_TABLES,
     KEY,
 )
