@@ -79,8 +79,12 @@ def judged(target: Target, file: Path, *, scratch: Path) -> Report | None:
     return report
 
 
-def store(ctx: Context, target: Target, file: Path) -> Stored:
-    """Bring a file's bytes to the dataset's place. The caller records them, in `contents.concluding`."""
+def store(ctx: Context, target: Target, file: Path, *, onto: Version | None = None) -> Stored:
+    """Bring a file's bytes to the dataset's place. The caller records them, in `contents.concluding`.
+
+    Args:
+        onto: a version of the same dataset whose files stay beside the new one; no byte of them is moved.
+    """
     with ctx.begin() as unit:
         asset = ctx.ground.catalog.ensure_asset(unit, ctx.project.id, DATASET, target.thing.name)
         domain = ctx.ground.contents.ensure_domain(unit, ctx.project.id, f"dataset-{asset.id}")
@@ -88,6 +92,8 @@ def store(ctx: Context, target: Target, file: Path) -> Stored:
             unit.say(What.KEY_CREATED, [asset.id], detail=words(target.thing))
     with ctx.ground.contents.upload(domain.name) as upload, file.open("rb") as stream:
         upload.add_file(file.name, stream)
+        if onto is not None:
+            upload.keep(onto, [kept.path for kept in ctx.ground.contents.files(onto)])
         return upload.finish()
 
 

@@ -71,8 +71,8 @@ def compare_numbers(reference: Floats, live: Floats) -> Compared:
 def compare_categories(reference: Mapping[str | None, int], live: Mapping[str | None, int]) -> Compared:
     """Two samples of categories, each as rows by category; None is null.
 
-    The categories that are compared by themselves are the most frequent of both samples together. A category that only
-    one sample has counts fully: with a tail so long that both samples keep meeting new values, it is no drift by itself.
+    The categories that are compared by themselves are the most frequent of both samples together; the rare ones count
+    as one. So a tail so long that every sample meets values which the other never had is no drift by itself.
 
     Args:
         reference, live: of at least one row each.

@@ -1,0 +1,17 @@
+"""What the monitor refuses."""
+
+from __future__ import annotations
+
+from falaj.core.errors import Conflict, Damaged
+
+
+class NothingServed(Conflict):
+    """The ref that a deployment follows is held by no version: there is nothing to watch."""
+
+    code = "nothing_served"
+
+
+class SegmentChanged(Damaged):
+    """A segment of a prediction log is not any more what was collected from it."""
+
+    code = "segment_changed"

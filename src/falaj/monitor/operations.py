@@ -1,0 +1,460 @@
+"""Operations of the monitor: predictions are collected, outcomes join them, reports say what moved and what fell.
+
+What was done before is told by rows that were committed with it, so each may be repeated, interrupted, and run from
+several places: a segment is collected once, an outcome joins its prediction once, an answer is judged once.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from falaj.core.encoding import moment
+from falaj.core.entries import What
+from falaj.core.ids import new_id
+from falaj.core.names import Thing
+from falaj.core.predictions import sealed, unsealed
+from falaj.core.records import Version
+from falaj.data import made
+from falaj.data.made import Made, Target
+from falaj.data.records import DatasetVersion
+from falaj.deploy.records import Watch
+from falaj.door import Context, job, query
+from falaj.models.records import Model
+from falaj.monitor import collecting, labelling, reporting, rules, sources
+from falaj.monitor.collecting import Survey, Surveyed
+from falaj.monitor.errors import SegmentChanged
+from falaj.monitor.kinds import REPORT
+from falaj.monitor.labelling import Counts
+from falaj.monitor.records import Report
+from falaj.monitor.reporting import Figures, Growing, Window
+from falaj.monitor.sources import Readable, Watched
+from falaj.monitor.views import Collected, Labelled, Reported, ReportRow, Status
+from falaj.store import rollouts, runs, segments
+from falaj.store.catalog import Held
+from falaj.store.metadata import Transaction
+from falaj.store.segments import SEGMENT, Segment
+from falaj.store.unit import Unit
+
+MAX_VERSIONS = 10_000
+
+# collect
+
+
+@job(
+    "monitor.collect",
+    on=("asset:{project}/deployment/{deployment}", "ref:{project}/dataset/{deployment}_predictions@main"),
+    entry=What.PREDICTIONS_COLLECTED,
+    role="contributor",
+    cli="monitor collect",
+)
+def collect(ctx: Context, deployment: str) -> Collected:
+    """Take the predictions of a deployment from its log on this host into the dataset `DEPLOYMENT_predictions`.
+
+    What its servers write at this moment is sealed first. Each segment is taken once, by the digest of its bytes; its
+    file is removed only when what was taken is committed.
+    """
+    target_name = rules.predictions_of(deployment)
+    ctx.check_residency(f"{target_name}: storing")
+    with ctx.reading() as tx:
+        watched = sources.watched(ctx, tx, deployment)
+        log = sources.log_of(ctx, tx, watched)
+    known, fresh = _sorted_out(ctx, watched, collecting.seal(log))
+    removed = _removed(ctx, watched, known)
+    ctx.progress("reading the log", 0, len(fresh))
+    found = collecting.survey(fresh)
+    made_now = _collected(ctx, watched, target_name, found) if found.segments else None
+    if made_now is not None:
+        removed += _removed(ctx, watched, [one.path for one in found.segments])
+    return _told_collected(ctx, watched, target_name, found, made_now, removed, len(sealed(log)))
+
+
+class _Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """A version that an operation made."""
+
+    version: Version
+    previous: int | None
+    stored_bytes: int
+    entry_id: str
+
+
+def _sorted_out(ctx: Context, watched: Watched, paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """The segments that were collected before, and those that were not. Raises: SegmentChanged."""
+    known, fresh = [], []
+    for path in paths:
+        with ctx.reading() as tx:
+            row = segments.collected(tx, watched.asset.id, path.name)
+        if row is None:
+            fresh.append(path)
+        elif collecting.digest_of(path) == row.sha256:
+            known.append(path)
+        else:
+            raise SegmentChanged(
+                f"{path.name}: collected as {row.sha256[:19]}…, and other bytes lie there now",
+                next_step="move the file away; what was collected stays",
+            )
+    return known, fresh
+
+
+def _collected(ctx: Context, watched: Watched, dataset: str, found: Survey) -> _Kept:
+    """The segments as the dataset's next version, each with its row."""
+    with ctx.reading() as tx:
+        target = made.target_of(ctx, tx, Thing(dataset, sources.DATASET, "main"))
+        before = sources.held(ctx, tx, dataset)
+    with tempfile.TemporaryDirectory(prefix="falaj-", dir=ctx.ground.scratch) as folder:
+        file = Path(folder, f"{found.segments[0].path.stem}.parquet")
+        collecting.write(found, file)
+        stored = made.store(ctx, target, file, onto=before.version if before else None)
+    old = _payload(ctx, before)
+    columns = rules.merged_columns(old.columns if old else (), found.columns)
+    rows = (old.rows or 0 if old else 0) + found.rows
+    table = Made(columns=columns, rows=rows, source=watched.asset.name, stored=stored, report=None)
+    with ctx.ground.contents.concluding(stored), ctx.conclude() as unit:
+        version, _ = made.add(
+            ctx, unit, target, table, inputs=[(watched.version, "deployment")], role="predictions", detail={}
+        )
+        for one in found.segments:
+            unit.add(SEGMENT, _row(unit, watched, one, version))
+        told = [{"segment": one.path.name, "sha256": one.sha256, "rows": one.rows} for one in found.segments]
+        detail = {"thing": f"deployment/{watched.asset.name}", "version": version.number, "segments": told}
+        entry = unit.say(What.PREDICTIONS_COLLECTED, [watched.asset.id, version.asset], detail=detail)
+        ctx.result = {"dataset": dataset, "version": version.number, "rows": found.rows}
+    return _Kept(version=version, previous=target.previous, stored_bytes=stored.stored_bytes, entry_id=entry.id)
+
+
+def _row(unit: Unit, watched: Watched, one: Surveyed, version: Version) -> Segment:
+    return Segment(
+        deployment=watched.asset.id,
+        segment=one.path.name,
+        project=watched.asset.project,
+        sha256=one.sha256,
+        rows=one.rows,
+        dataset=version.asset,
+        version=version.number,
+        at=unit.now,
+    )
+
+
+def _payload(ctx: Context, held: Held | None) -> DatasetVersion | None:
+    return ctx.ground.catalog.payload(held.asset, held.version) if held else None
+
+
+def _removed(ctx: Context, watched: Watched, paths: Sequence[Path]) -> int:
+    """Remove files of the log whose predictions are committed; none while a rollout is judged by them."""
+    with ctx.reading() as tx:
+        if rollouts.underway(tx, watched.asset.id) is not None:
+            return 0
+    for path in paths:
+        path.unlink(missing_ok=True)
+    return len(paths)
+
+
+def _told_collected(
+    ctx: Context, watched: Watched, dataset: str, found: Survey, kept: _Kept | None, removed: int, left: int
+) -> Collected:
+    with ctx.reading() as tx:
+        now = sources.held(ctx, tx, dataset)
+    payload = _payload(ctx, now)
+    return Collected(
+        deployment=watched.asset.name,
+        dataset=dataset,
+        version=now.version.number if now else None,
+        previous=kept.previous if kept else None,
+        segments=len(found.segments),
+        rows=found.rows,
+        total=payload.rows or 0 if payload else 0,
+        damaged=found.damaged,
+        removed=removed,
+        left=left,
+        stored_bytes=kept.stored_bytes if kept else 0,
+        run=ctx.run.id if ctx.run else "",
+        entry_id=kept.entry_id if kept else "",
+    )
+
+
+# labels
+
+
+@job(
+    "monitor.labels",
+    on=("asset:{project}/deployment/{deployment}", "ref:{project}/dataset/{deployment}_labelled@main"),
+    entry=What.VERSION_ADDED,
+    role="contributor",
+    cli="monitor labels",
+)
+def labels(ctx: Context, deployment: str) -> Labelled:
+    """Join the outcomes that are known by now to the predictions of a deployment, by their key.
+
+    The label is the model's own expression over the data that the deployment names. What was joined before stays as it
+    was; what has no outcome (cancelled, or not known yet) gets none. They become the dataset `DEPLOYMENT_labelled`.
+    """
+    target_name = rules.outcomes_of(deployment)
+    ctx.check_residency(f"{target_name}: storing")
+    with ctx.reading() as tx:
+        joining = _joining(ctx, tx, deployment)
+        target = made.target_of(ctx, tx, Thing(target_name, sources.DATASET, "main"))
+    kept, counts = None, Counts()
+    if joining.predictions is not None:
+        with tempfile.TemporaryDirectory(prefix="falaj-", dir=ctx.ground.scratch) as folder:
+            file = Path(folder, f"{new_id()}.parquet")
+            counts = _joined(ctx, joining, file, Path(folder))
+            if counts.joined:
+                kept = _keep_outcomes(ctx, joining, target, file, counts)
+    version = kept.version.number if kept else target.previous
+    return Labelled(
+        deployment=deployment,
+        dataset=target_name,
+        version=version,
+        previous=target.previous if kept else None,
+        counts=counts,
+        predictions=f"{rules.predictions_of(deployment)}:{joining.predictions.version.number}"
+        if joining.predictions
+        else "",
+        data=joining.data.shown,
+        run=ctx.run.id if ctx.run else "",
+        entry_id=kept.entry_id if kept else "",
+    )
+
+
+class _Joining(msgspec.Struct, frozen=True, kw_only=True):
+    """What outcomes are joined from, as it stood. `labels`: of each version of the model, by its number."""
+
+    watched: Watched
+    model: str
+    key: tuple[str, ...]
+    data: Readable
+    predictions: Held | None
+    known: Held | None
+    labels: Mapping[int, str]
+
+
+def _joining(ctx: Context, tx: Transaction, deployment: str) -> _Joining:
+    catalog = ctx.ground.catalog
+    watched = sources.watched(ctx, tx, deployment)
+    asked = rules.labels_of(watched.deployment)
+    model = catalog.asset(tx, ctx.project.id, watched.deployment.follows)
+    known: dict[int, str] = {}
+    for version in catalog.versions(tx, model, limit=MAX_VERSIONS):
+        payload: Model = catalog.payload(model, version)
+        known[version.number] = payload.label
+    return _Joining(
+        watched=watched,
+        model=model.name,
+        key=asked.key,
+        data=sources.readable(ctx, tx, Thing.parse(asked.data, kind=sources.DATASET)),
+        predictions=sources.held(ctx, tx, rules.predictions_of(deployment)),
+        known=sources.held(ctx, tx, rules.outcomes_of(deployment)),
+        labels=known,
+    )
+
+
+def _joined(ctx: Context, joining: _Joining, into: Path, folder: Path) -> Counts:
+    contents, contract = ctx.ground.contents, joining.data.contract
+    assert joining.predictions is not None  # noqa: S101  the caller looked
+    assert contract is not None  # noqa: S101  `sources.readable` gives none without
+    ctx.progress("reading outcomes", 0, joining.data.version.size_bytes)
+    data = contents.checkout(joining.data.version, folder / "data")
+    predicted = contents.checkout(joining.predictions.version, folder / "predictions")
+    known = contents.checkout(joining.known.version, folder / "known") if joining.known else []
+    answered = labelling.versions_in(predicted)
+    used = {n: joining.labels[n] for n in answered if n in joining.labels}
+    files: dict[str, Path] = {}
+    for number, label in enumerate(sorted(set(used.values()))):
+        file, spill = folder / f"outcomes-{number}.parquet", folder / f"spill-{number}"
+        spill.mkdir()
+        labelling.write_outcomes(data, joining.data.format, contract, label, joining.key, file, scratch=spill)
+        if file.exists():
+            files[label] = file
+    ctx.progress("joining", 0, 0)
+    (folder / "spill").mkdir()
+    now = moment(datetime.now(UTC))
+    return labelling.join(predicted, known, files, used, joining.key, into, at=now, scratch=folder / "spill")
+
+
+def _keep_outcomes(ctx: Context, joining: _Joining, target: Target, file: Path, counts: Counts) -> _Kept:
+    assert joining.predictions is not None  # noqa: S101  without any, nothing was joined
+    stored = made.store(ctx, target, file, onto=joining.known.version if joining.known else None)
+    rows = counts.before + counts.joined
+    table = Made(columns=labelling.COLUMNS, rows=rows, source=joining.data.shown, stored=stored, report=None)
+    inputs = [(joining.predictions.version, "predictions"), (joining.data.version, "outcomes")]
+    with ctx.ground.contents.concluding(stored), ctx.conclude() as unit:
+        told = msgspec.to_builtins(counts)
+        ctx.result = {"dataset": target.thing.name, **told}
+        version, entry = made.add(ctx, unit, target, table, inputs=inputs, role="outcomes", detail={"counts": told})
+        ctx.result["version"] = version.number
+    return _Kept(version=version, previous=target.previous, stored_bytes=stored.stored_bytes, entry_id=entry.id)
+
+
+# report
+
+
+@job(
+    "monitor.report",
+    on=("asset:{project}/deployment/{deployment}", "ref:{project}/report/{deployment}@main"),
+    entry=What.REPORT_MADE,
+    role="contributor",
+    cli="monitor report",
+)
+def report(ctx: Context, deployment: str) -> Reported:
+    """Judge what a deployment answered since its last report: whether its inputs drifted, whether its score fell.
+
+    The version that holds the ref is judged. Drift is what is significant after Benjamini and Hochberg and large; the
+    score fell where its whole 95 % interval lies beyond what is tolerated. Fewer than 200 rows say nothing, and stay in
+    the window of the next report. The report is a version of `report/DEPLOYMENT`.
+    """
+    with ctx.reading() as tx:
+        watched = sources.watched(ctx, tx, deployment)
+        window, earlier = _window(ctx, tx, watched)
+    ctx.check_residency(f"deployment/{deployment}: reading")
+    figures = reporting.measure(ctx, window)
+    payload = _report(watched, window, figures)
+    return _keep_report(ctx, watched, window, payload, earlier)
+
+
+def _window(ctx: Context, tx: Transaction, watched: Watched) -> tuple[Window, int]:
+    """What is judged, and the number of the newest report, 0 for none."""
+    name, asked = watched.asset.name, watched.deployment
+    watch = asked.watch or Watch()
+    served = sources.served(ctx, tx, asked)
+    earlier = sources.reports(ctx, tx, name)
+    last = earlier[0][1] if earlier else None
+    before = None
+    if watch.score is not None:
+        before = sources.score_before(ctx, tx, served, asked.follows.ref or "", watch.score.metric, earlier)
+    wants_training = watch.drift is not None and watch.reference == "training"
+    window = Window(
+        served=served,
+        watch=watch,
+        predictions=_growing(ctx, tx, rules.predictions_of(name), rules.window_begins(last)),
+        outcomes=_growing(ctx, tx, rules.outcomes_of(name), rules.outcomes_begin(last)),
+        training=sources.training(ctx, tx, served) if wants_training else None,
+        before=before,
+    )
+    return window, earlier[0][0].number if earlier else 0
+
+
+def _growing(ctx: Context, tx: Transaction, dataset: str, since: int | None) -> Growing | None:
+    held = sources.held(ctx, tx, dataset)
+    if held is None:
+        return None
+    before = ctx.ground.catalog.version(tx, held.asset, since) if since else None
+    return Growing(now=held.version, before=before)
+
+
+def _report(watched: Watched, window: Window, figures: Figures) -> Report:
+    watch, asked = window.watch, window.watch.drift
+    drift, why_drift = rules.drift_answer(figures.columns, figures.rows, asked)
+    score, why_score = rules.score_answer(figures.scored, watch.score)
+    predictions, outcomes = window.predictions, window.outcomes
+    return Report(
+        deployment=watched.asset.name,
+        deployment_version=watched.version.number,
+        model=window.served.asset.name,
+        version=window.number,
+        predictions=predictions.now.number if predictions else None,
+        outcomes=outcomes.now.number if outcomes else None,
+        since_predictions=predictions.before.number if predictions and predictions.before else None,
+        since_outcomes=outcomes.before.number if outcomes and outcomes.before else None,
+        first_at=figures.first_at,
+        last_at=figures.last_at,
+        rows=figures.rows,
+        reference=window.reference,
+        verdict=rules.verdict_of(drift, score),
+        drift=drift,
+        score=score,
+        why=(why_drift, why_score),
+        level=asked.level if asked else None,
+        effect=asked.effect if asked else None,
+        needed=asked.columns if asked else 0,
+        drifted=sum(column.drifted for column in figures.columns),
+        columns=figures.columns,
+        scored=figures.scored,
+        versions=figures.versions,
+    )
+
+
+def _keep_report(ctx: Context, watched: Watched, window: Window, payload: Report, earlier: int) -> Reported:
+    """The report as a version, and an entry for each alarm. Raises: RefConflict where another was made meanwhile."""
+    catalog = ctx.ground.catalog
+    used = {"deployment": watched.version, "model": window.served.version}
+    used |= {"predictions": window.predictions.now} if window.predictions else {}
+    used |= {"outcomes": window.outcomes.now} if window.outcomes else {}
+    used |= {"reference": window.training.version} if window.training else {}
+    with ctx.conclude() as unit:
+        asset = catalog.ensure_asset(unit, ctx.project.id, REPORT.name, watched.asset.name)
+        catalog.expect(unit.tx, asset, "main", earlier)
+        version = catalog.add_version(unit, asset, payload, run=ctx.run.id if ctx.run else None)
+        catalog.move(unit, asset, "main", version)
+        if ctx.run is not None:
+            for role, one in used.items():
+                runs.link(unit, ctx.run.id, "in", one, role)
+            runs.link(unit, ctx.run.id, "out", version, "report")
+        told = {
+            "thing": f"report/{asset.name}",
+            "version": version.number,
+            "model": f"{payload.model}:{payload.version}",
+            "verdict": payload.verdict,
+        }
+        things = [watched.asset.id, asset.id]
+        entry = unit.say(What.REPORT_MADE, things, detail={**told, "why": list(payload.why)})
+        alarms = {}
+        if payload.drift == "alarm":
+            columns = [column.column for column in payload.columns if column.drifted]
+            alarms["drift.found"] = unit.say(
+                What.DRIFT_FOUND, things, detail={**told, "why": payload.why[0], "columns": columns}, cause=entry.id
+            ).id
+        if payload.score == "alarm":
+            alarms["score.fell"] = unit.say(
+                What.SCORE_FELL, things, detail={**told, "why": payload.why[1]}, cause=entry.id
+            ).id
+        ctx.result = {"report": f"report/{asset.name}:{version.number}", "verdict": payload.verdict}
+    return _told_report(ctx, version.number, payload, alarms, entry.id)
+
+
+def _told_report(ctx: Context, number: int, payload: Report, alarms: dict[str, str], entry_id: str) -> Reported:
+    shared = set(Reported.__struct_fields__) & set(Report.__struct_fields__)
+    return Reported(
+        **{field: getattr(payload, field) for field in shared},
+        number=number,
+        alarms=alarms,
+        run=ctx.run.id if ctx.run else "",
+        entry_id=entry_id,
+    )
+
+
+# status
+
+
+@query("monitor.status", on="asset:{project}/deployment/{deployment}", cli="monitor status")
+def status(ctx: Context, deployment: str) -> Status:
+    """Where the watching of a deployment stands: what was collected and joined, and its newest reports."""
+    watched = sources.watched(ctx, ctx.tx, deployment)
+    collected, predictions = segments.count(ctx.tx, watched.asset.id)
+    outcomes = _payload(ctx, sources.held(ctx, ctx.tx, rules.outcomes_of(deployment)))
+    log = sources.log_of(ctx, ctx.tx, watched)
+    lying = [path for path in sealed(log) if segments.collected(ctx.tx, watched.asset.id, path.name) is None]
+    found = sources.reports(ctx, ctx.tx, deployment)
+    return Status(
+        deployment=deployment,
+        segments=collected,
+        predictions=predictions,
+        waiting=len(lying) + len(unsealed(log)),
+        outcomes=outcomes.rows or 0 if outcomes else 0,
+        reports=tuple(
+            ReportRow(
+                number=version.number,
+                at=version.created_at,
+                version=one.version,
+                verdict=one.verdict,
+                rows=one.rows,
+                drifted=one.drifted,
+                score=one.scored.live.value if one.scored and one.scored.live else None,
+                why="; ".join(one.why),
+            )
+            for version, one in found
+        ),
+    )

@@ -1,0 +1,190 @@
+"""A window opened beside its reference, and all that is found on it: from files to the figures of a report."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import numpy as np
+
+from falaj.core.encoding import moment
+from falaj.core.records import Version
+from falaj.data import tables
+from falaj.deploy.records import ScoreWatch, Watch
+from falaj.door import Context
+from falaj.monitor import measuring, sources
+from falaj.monitor.collecting import INPUT
+from falaj.monitor.measuring import FIRST, Sample
+from falaj.monitor.records import PREDICTION, ColumnDrift, LiveScore, VersionShare
+from falaj.monitor.sources import Readable, Served
+
+if TYPE_CHECKING:
+    import duckdb
+
+ANSWERS: Final = "__falaj_answers"
+LIVE: Final = "__falaj_live"
+EARLY: Final = "__falaj_early"
+LATER: Final = "__falaj_later"
+TRAINING: Final = "__falaj_training"
+_PLACE: Final = "filename, file_row_number"
+
+
+class Growing(msgspec.Struct, frozen=True, kw_only=True):
+    """A dataset that is added to: its version now, and the one that the window begins after."""
+
+    now: Version
+    before: Version | None
+
+
+class Window(msgspec.Struct, frozen=True, kw_only=True):
+    """What a report looks at, as everything stood when it began.
+
+    Attributes:
+        predictions, outcomes: None where nothing was collected or joined yet.
+        training: None where nothing that the version was trained on has its columns, or it is not asked for.
+        before: the score that the live one is compared with, and on what it was measured; None where there is none yet.
+    """
+
+    served: Served
+    watch: Watch
+    predictions: Growing | None
+    outcomes: Growing | None
+    training: Readable | None
+    before: tuple[float, str] | None
+
+    @property
+    def number(self) -> int:
+        """Of the judged version."""
+        return self.served.version.number
+
+    @property
+    def reference(self) -> str:
+        """What columns are compared with, in words."""
+        if self.watch.reference == "first":
+            return f"the first {FIRST:,} answers of {self.served.asset.name} v{self.number}"
+        return f"{self.training.asset.kind}/{self.training.shown}" if self.training else ""
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found; the fields are those of `records.Report`."""
+
+    rows: int = 0
+    first_at: str | None = None
+    last_at: str | None = None
+    columns: tuple[ColumnDrift, ...] = ()
+    scored: LiveScore | None = None
+    versions: tuple[VersionShare, ...] = ()
+
+
+def measure(ctx: Context, window: Window) -> Figures:
+    """Open the files of a window, and measure. Raises: as reading does."""
+    figures = Figures()
+    answered: list[tuple[int, int, int]] = []
+    labelled: list[tuple[int, int]] = []
+    with tempfile.TemporaryDirectory(prefix="falaj-", dir=ctx.ground.scratch) as folder:
+        if window.predictions is not None:
+            ctx.progress("comparing columns", 0, 0)
+            with _opened(ctx, window, window.predictions, Path(folder, "predictions"), window.training) as con:
+                if con is not None:
+                    figures = _drift(con, window)
+                    answered = Sample(con, ANSWERS).by_version("count(output), count(*) - count(output)")
+        if window.outcomes is not None and window.watch.score is not None:
+            ctx.progress("scoring outcomes", 0, 0)
+            with _opened(ctx, window, window.outcomes, Path(folder, "outcomes")) as con:
+                if con is not None:
+                    figures = msgspec.structs.replace(figures, scored=_score(con, window, window.watch.score))
+                    labelled = Sample(con, ANSWERS).by_version("count(*)")
+    return msgspec.structs.replace(figures, versions=measuring.shares(answered, labelled))
+
+
+@contextmanager
+def _opened(
+    ctx: Context, window: Window, growing: Growing, folder: Path, training: Readable | None = None
+) -> Iterator[duckdb.DuckDBPyConnection | None]:
+    """The files that came since the last report, as views; None where none came.
+
+    `ANSWERS` are all rows but those of shadows; `LIVE` those of the judged version with a probability; `EARLY` its
+    first ones ever; `LATER` those of `LIVE` that are not among them; `TRAINING` what it was trained on.
+    """
+    earlier, fresh = sources.since(ctx, growing.now, growing.before)
+    if not fresh:
+        yield None
+        return
+    paths = ctx.ground.contents.checkout(growing.now, folder, fresh)
+    early = sources.first_of(ctx, growing.now, [*earlier, *fresh], folder, model_version=window.number, rows=FIRST)
+    trained = ctx.ground.contents.checkout(training.version, folder / "training") if training else []
+    spill = folder / "spill"
+    spill.mkdir()
+    with tables.connect(list(dict.fromkeys([*paths, *early, *trained])), scratch=spill) as con:
+        con.execute(f"CREATE TEMP VIEW {ANSWERS} AS {_rows(paths)}")
+        mine = f"version = {window.number:d} AND output IS NOT NULL"
+        con.execute(f"CREATE TEMP VIEW {LIVE} AS SELECT * FROM {ANSWERS} WHERE {mine}")  # noqa: S608
+        first = f"SELECT * FROM ({_rows(early or paths)}) WHERE {mine} ORDER BY {_PLACE} LIMIT {FIRST:d}"  # noqa: S608
+        con.execute(f"CREATE TEMP TABLE {EARLY} AS {first}")
+        later = f"SELECT * FROM {LIVE} ANTI JOIN (SELECT {_PLACE} FROM {EARLY}) USING ({_PLACE})"  # noqa: S608
+        con.execute(f"CREATE TEMP VIEW {LATER} AS {later}")
+        if training is not None:
+            _open_training(con, training, trained)
+        yield con
+
+
+def _rows(paths: Sequence[Path]) -> str:
+    shown = ", ".join(tables.text(str(path.resolve())) for path in paths)
+    options = "union_by_name = true, filename = true, file_row_number = true"
+    return f"SELECT * FROM read_parquet([{shown}], {options}) WHERE role <> 'shadow'"  # noqa: S608  quoted paths
+
+
+def _open_training(con: duckdb.DuckDBPyConnection, training: Readable, paths: Sequence[Path]) -> None:
+    """Text files are read once, however many columns are compared."""
+    if training.contract is None:
+        shown = ", ".join(tables.text(str(path.resolve())) for path in paths)
+        source = f"read_parquet([{shown}], union_by_name = true)"
+    else:
+        tables.open_table(con, paths, training.format, training.contract)
+        source = tables.name(training.contract.table)
+    kept = "VIEW" if training.format == "parquet" else "TABLE"
+    con.execute(f"CREATE TEMP {kept} {TRAINING} AS SELECT * FROM {source}")  # noqa: S608  quoted names
+
+
+def _drift(con: duckdb.DuckDBPyConnection, window: Window) -> Figures:
+    """Every column of the judged version's answers beside its reference."""
+    live = Sample(con, LIVE)
+    first_at, last_at = _moments(con)
+    figures = Figures(rows=live.rows, first_at=first_at, last_at=last_at)
+    asked = window.watch.drift
+    if asked is None:
+        return figures
+    inputs, early, later = window.served.model.inputs, Sample(con, EARLY), Sample(con, LATER)
+    if window.watch.reference == "first":
+        found = measuring.compared(early, later, inputs, prefix=INPUT)
+    elif window.training is None:
+        note = "nothing that the version was trained on has this column"
+        found = [ColumnDrift(column=one.name, sort=measuring.sort_of(one), note=note) for one in inputs]
+    else:
+        found = measuring.compared(Sample(con, TRAINING), live, inputs)
+    found.append(measuring.output_compared(early.numbers("output"), later.numbers("output"), PREDICTION))
+    return msgspec.structs.replace(figures, columns=measuring.judged(found, asked))
+
+
+def _moments(con: duckdb.DuckDBPyConnection) -> tuple[str | None, str | None]:
+    """First and last answer of the judged version in the window."""
+    row = con.execute(f"SELECT min(at), max(at) FROM {LIVE}").fetchone() or (None, None)  # noqa: S608
+    first, last = (None if at is None else moment(at) for at in row)
+    return first, last
+
+
+def _score(con: duckdb.DuckDBPyConnection, window: Window, asked: ScoreWatch) -> LiveScore:
+    """The judged version's score on the outcomes that came, against the one before."""
+    value, of = window.before or (None, "")
+    return measuring.scored(asked, *_outcomes(con), reference=value, of=of)
+
+
+def _outcomes(con: duckdb.DuckDBPyConnection) -> tuple[Any, Any]:
+    """Label and probability of each row, in one order."""
+    found: Any = con.execute(f"SELECT label, output FROM {LIVE}").to_arrow_table()  # noqa: S608
+    label = found.column(0).to_numpy(zero_copy_only=False).astype(np.bool_)
+    return label, np.asarray(found.column(1).to_numpy(zero_copy_only=False), dtype=np.float64)

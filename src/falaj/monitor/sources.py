@@ -1,0 +1,226 @@
+"""What a report reads, found in the store: the deployment, the version that is judged, its data, what came since."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import pyarrow.parquet as pq
+
+from falaj.core.encoding import decode
+from falaj.core.errors import Invalid
+from falaj.core.names import Thing, name
+from falaj.core.records import Asset, Version
+from falaj.data.contract import from_data
+from falaj.data.records import Contract, ContractVersion, DatasetVersion
+from falaj.data.tables import Format
+from falaj.deploy.records import Deployment
+from falaj.door import Context
+from falaj.gates import records as gates
+from falaj.models.records import Model
+from falaj.monitor.errors import NothingServed
+from falaj.monitor.records import MIN_ROWS, Report
+from falaj.pipelines.records import Artifact
+from falaj.store import runs
+from falaj.store.catalog import Held
+from falaj.store.metadata import Transaction
+from falaj.store.rows import ASSET
+
+LOGS = "bundles"
+"""The port by its name; see `store.ground`."""
+DATASET, DEPLOYMENT, REPORT, MODEL, ARTIFACT = "dataset", "deployment", "report", "model", "artifact"
+
+
+class Watched(msgspec.Struct, frozen=True, kw_only=True):
+    """A deployment as it is in force."""
+
+    asset: Asset
+    version: Version
+    deployment: Deployment
+
+
+class Served(msgspec.Struct, frozen=True, kw_only=True):
+    """The version of a model that holds the ref."""
+
+    asset: Asset
+    version: Version
+    model: Model
+
+
+class Readable(msgspec.Struct, frozen=True, kw_only=True):
+    """A version of a table, and how its files are read. `contract`: None where it has none."""
+
+    asset: Asset
+    version: Version
+    format: Format
+    contract: Contract | None
+
+    @property
+    def shown(self) -> str:
+        """`flights:9`."""
+        return f"{self.asset.name}:{self.version.number}"
+
+
+class Logs(Protocol):
+    """Where the prediction logs of this host lie; filled by the platform."""
+
+    def log(self, tx: Transaction, deployment: str) -> Path:
+        """The folder of the log of a deployment, by the id of its asset; it need not be there."""
+        ...
+
+
+def log_of(ctx: Context, tx: Transaction, watched: Watched) -> Path:
+    """The folder of a deployment's prediction log on this host."""
+    logs: Logs = ctx.ground.port(LOGS)
+    return logs.log(tx, watched.asset.id)
+
+
+def watched(ctx: Context, tx: Transaction, deployment: str) -> Watched:
+    """Raises: NotFound, where nothing of that name is in force."""
+    held = ctx.ground.catalog.resolve(tx, ctx.project.id, Thing(name(deployment), DEPLOYMENT, "main"))
+    return Watched(
+        asset=held.asset, version=held.version, deployment=ctx.ground.catalog.payload(held.asset, held.version)
+    )
+
+
+def served(ctx: Context, tx: Transaction, deployment: Deployment) -> Served:
+    """The stable version. Raises: NothingServed."""
+    catalog, thing = ctx.ground.catalog, deployment.follows
+    asset = catalog.find_asset(tx, ctx.project.id, thing.kind or MODEL, thing.name)
+    ref = catalog.ref(tx, asset, thing.ref or "") if asset else None
+    if asset is None or ref is None:
+        raise NothingServed(
+            f"{thing.name}@{thing.ref}: no version holds it yet", next_step=f"falaj promote {thing.name}@{thing.ref} 1"
+        )
+    version = catalog.version(tx, asset, ref.version)
+    return Served(asset=asset, version=version, model=catalog.payload(asset, version))
+
+
+def held(ctx: Context, tx: Transaction, dataset: str) -> Held | None:
+    """What `main` of a dataset holds, None where there is nothing yet."""
+    catalog = ctx.ground.catalog
+    asset = catalog.find_asset(tx, ctx.project.id, DATASET, dataset)
+    ref = catalog.ref(tx, asset, "main") if asset else None
+    if asset is None or ref is None:
+        return None
+    return Held(asset=asset, version=catalog.version(tx, asset, ref.version), ref=ref)
+
+
+def readable(ctx: Context, tx: Transaction, thing: Thing) -> Readable:
+    """A version of a dataset with the contract that reads it.
+
+    Raises: NotFound; Invalid where it is not live, no table, or nothing says how it is read.
+    """
+    catalog = ctx.ground.catalog
+    found = catalog.resolve(tx, ctx.project.id, thing)
+    where = f"{found.asset.name} v{found.version.number}"
+    if found.version.state != "live":
+        raise Invalid(f"{where} is {found.version.state}", next_step="choose a live version")
+    payload: DatasetVersion = catalog.payload(found.asset, found.version)
+    if payload.format == "files":
+        raise Invalid(f"{where}: plain files, not a table", next_step="add .csv or .parquet files")
+    contract = _contract(ctx, tx, payload)
+    if contract is None:
+        raise Invalid(
+            f"{where} has no contract that says how it is read", next_step=f"contracts/{found.asset.name}.yaml"
+        )
+    return Readable(asset=found.asset, version=found.version, format=payload.format, contract=contract)
+
+
+def _contract(ctx: Context, tx: Transaction, payload: DatasetVersion) -> Contract | None:
+    if payload.contract is None:
+        return None
+    judging = ctx.ground.catalog.resolve(tx, ctx.project.id, Thing.parse(payload.contract))
+    document: ContractVersion = ctx.ground.catalog.payload(judging.asset, judging.version)
+    return from_data(document.document, name=judging.asset.name)
+
+
+def training(ctx: Context, tx: Transaction, served: Served) -> Readable | None:
+    """What the version was trained on: the nearest table of its lineage that has most of the columns it reads."""
+    wanted = {one.name for one in served.model.inputs}
+    best: Readable | None = None
+    most = 0
+    for edge in runs.lineage(tx, served.version, "up"):
+        asset = ASSET.get(tx, edge.asset)
+        if asset is None or asset.kind not in {DATASET, ARTIFACT}:
+            continue
+        version = ctx.ground.catalog.version(tx, asset, edge.version)
+        payload: DatasetVersion | Artifact = ctx.ground.catalog.payload(asset, version)
+        has = len(wanted & {column.name for column in payload.columns})
+        if has <= most or version.state != "live" or version.content is None:
+            continue
+        if isinstance(payload, Artifact):
+            if payload.type == "table":
+                best, most = Readable(asset=asset, version=version, format="parquet", contract=None), has
+        elif payload.format != "files":
+            contract = _contract(ctx, tx, payload)
+            if contract is not None or payload.format == "parquet":
+                best, most = Readable(asset=asset, version=version, format=payload.format, contract=contract), has
+    return best
+
+
+def reports(ctx: Context, tx: Transaction, deployment: str, limit: int = 20) -> list[tuple[Version, Report]]:
+    """The newest reports of a deployment, newest first."""
+    catalog = ctx.ground.catalog
+    asset = catalog.find_asset(tx, ctx.project.id, REPORT, deployment)
+    found = catalog.versions(tx, asset, limit=limit) if asset else []
+    return [(version, catalog.payload(asset, version)) for version in found if asset is not None]
+
+
+def score_before(
+    ctx: Context, tx: Transaction, served: Served, ref: str, metric: str, earlier: Sequence[tuple[Version, Report]]
+) -> tuple[float, str] | None:
+    """The score that a version's live one is compared with, and on what it was measured; None where there is none yet.
+
+    It is what its gate measured when it let the version in; else that of its first report.
+    """
+    if (found := _admitting_score(ctx, tx, served, ref, metric)) is not None:
+        return found
+    for version, report in earlier:
+        scored = report.scored
+        if report.version != served.version.number or scored is None or scored.metric != metric:
+            continue
+        if scored.reference is not None:
+            return scored.reference, scored.reference_of
+        if scored.live is not None and scored.rows >= MIN_ROWS:
+            return scored.live.value, f"report {version.number}, {scored.rows:,} outcomes"
+    return None
+
+
+def _admitting_score(ctx: Context, tx: Transaction, served: Served, ref: str, metric: str) -> tuple[float, str] | None:
+    for verdict in ctx.ground.catalog.verdicts(tx, served.asset, served.version.number, ref):
+        if not verdict.passed or verdict.used_by is None:
+            continue
+        told = decode(verdict.body, gates.Verdict, "verdict")
+        for finding in told.findings:
+            if finding.title == metric and finding.observed is not None:
+                return finding.observed, f"its gate, {told.rows:,} rows"
+    return None
+
+
+def since(ctx: Context, now: Version, before: Version | None) -> tuple[list[str], list[str]]:
+    """The files of a growing dataset: those of the version before, and those that came since, each oldest first."""
+    files = sorted(file.path for file in ctx.ground.contents.files(now))
+    old = {file.path for file in ctx.ground.contents.files(before)} if before else set()
+    return [path for path in files if path in old], [path for path in files if path not in old]
+
+
+def first_of(
+    ctx: Context, now: Version, paths: Sequence[str], folder: Path, *, model_version: int, rows: int
+) -> list[Path]:
+    """The files, oldest first, that hold the first so many answers of a version of the model; checked out."""
+    found, seen = [], 0
+    for path in paths:
+        file = folder / path
+        if not file.exists():
+            ctx.ground.contents.checkout(now, folder, [path])
+        versions = pq.read_table(file, columns=["version"]).column(0).to_numpy()
+        mine = int((versions == model_version).sum())
+        if mine:
+            found.append(file)
+        seen += mine
+        if seen >= rows:
+            break
+    return found
