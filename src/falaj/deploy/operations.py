@@ -37,11 +37,11 @@ from falaj.store.rollouts import ROLLOUT, Rollout, latest, routing, underway
 from falaj.store.rows import ASSET, PROPOSAL
 from falaj.store.unit import Unit
 
-ON: Final = "asset:{project}/{deployment=deployment}"
+ON: Final = "asset:{project}/{deployment}"
 MAX_EXPIRED: Final = 1_000
 
 
-@query("deploy.status", on=ON, cli="deploy status")
+@query("deploy.status", on=ON, kind="deployment", cli="deploy status")
 def status(ctx: Context, deployment: str) -> DeploymentView:
     """A deployment: which versions answer, by which shares and how well; its rollout; what its server knows."""
     found = _found(ctx, ctx.tx, deployment)
@@ -72,7 +72,7 @@ def status(ctx: Context, deployment: str) -> DeploymentView:
         )
 
 
-@command("deploy.tick", on=ON, entry=What.ROLLOUT_ADVANCED, role="maintainer", cli="deploy watch")
+@command("deploy.tick", on=ON, kind="deployment", entry=What.ROLLOUT_ADVANCED, role="maintainer", cli="deploy watch")
 def tick(ctx: Context, deployment: str) -> Turn:
     """Do what the evidence says: give the canary its next share, let the ref move at the end, or take it back.
 
@@ -96,7 +96,9 @@ def tick(ctx: Context, deployment: str) -> Turn:
     return _turn(found, rollout, decision.action, decision)
 
 
-@command("deploy.advance", on=ON, entry=What.ROLLOUT_ADVANCED, role="maintainer", cli="deploy advance")
+@command(
+    "deploy.advance", on=ON, kind="deployment", entry=What.ROLLOUT_ADVANCED, role="maintainer", cli="deploy advance"
+)
 def advance(ctx: Context, deployment: str, reason: str = "") -> Turn:
     """Go to the next share now, baked or not. Refused where a judge says that the canary fails."""
     found = _found(ctx, ctx.unit.tx, deployment)
@@ -115,19 +117,19 @@ def advance(ctx: Context, deployment: str, reason: str = "") -> Turn:
     return (_finished if last else _advanced)(ctx, found, rollout, by_hand, reason)
 
 
-@command("deploy.pause", on=ON, entry=What.ROLLOUT_PAUSED, role="maintainer", cli="deploy pause")
+@command("deploy.pause", on=ON, kind="deployment", entry=What.ROLLOUT_PAUSED, role="maintainer", cli="deploy pause")
 def pause(ctx: Context, deployment: str, reason: str = "") -> Turn:
     """Keep the canary's share as it is. A canary that fails is taken back all the same."""
     return _set_state(ctx, deployment, "running", "paused", What.ROLLOUT_PAUSED, reason)
 
 
-@command("deploy.resume", on=ON, entry=What.ROLLOUT_RESUMED, role="maintainer", cli="deploy resume")
+@command("deploy.resume", on=ON, kind="deployment", entry=What.ROLLOUT_RESUMED, role="maintainer", cli="deploy resume")
 def resume(ctx: Context, deployment: str, reason: str = "") -> Turn:
     """Let a paused rollout go on."""
     return _set_state(ctx, deployment, "paused", "running", What.ROLLOUT_RESUMED, reason)
 
 
-@command("deploy.abort", on=ON, entry=What.ROLLOUT_ABORTED, role="maintainer", cli="deploy abort")
+@command("deploy.abort", on=ON, kind="deployment", entry=What.ROLLOUT_ABORTED, role="maintainer", cli="deploy abort")
 def abort(ctx: Context, deployment: str, reason: str = "") -> Turn:
     """Give everything back to the stable version. The ref stays where it is, and the verdict is spent."""
     found = _found(ctx, ctx.unit.tx, deployment)
