@@ -238,14 +238,14 @@ class Carrying:
     def _fail(self, error: BaseException) -> NoReturn:
         """Write down why the attempt ended. What is only away for a while, or was stopped, is attempted again."""
         ours = error if isinstance(error, FalajError) else None
-        told = _told(error)
+        error_told = told(error)
         again = isinstance(error, Unavailable) or not isinstance(error, Exception)
         state: triggers.StartState = "due" if again else "refused" if isinstance(error, Refused) else "failed"
         verdicts = list(ours.facts.get("verdicts", ())) if ours else []
-        changes: dict[str, Any] = {"state": state, "error": told}
+        changes: dict[str, Any] = {"state": state, "error": error_told}
         if verdicts:
             changes["outcome"] = {"sort": "refused", "proposal": None, "verdicts": verdicts}
-        refusal = ours or FalajError(told["message"])
+        refusal = ours or FalajError(error_told["message"])
         self.ctx.result = {"trigger": self.at.asset.name, "start": self.start.number, "state": state}
         with self.ctx.conclude(refusal) as unit:
             ended = None if again else unit.now
@@ -253,7 +253,7 @@ class Carrying:
         raise error
 
 
-def _told(error: BaseException) -> dict[str, Any]:
+def told(error: BaseException) -> dict[str, Any]:
     """An error as the row keeps it: what a refusal found stands in its verdict."""
     if not isinstance(error, FalajError):
         return {"code": "error", "message": type(error).__name__}

@@ -9,7 +9,7 @@ fire     a start that a person asks for
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from falaj.assets.rules import page_size, words
 from falaj.core.encoding import moment
@@ -24,11 +24,18 @@ from falaj.store.rows import ASSET
 from falaj.store.triggers import START, Start
 from falaj.store.unit import Unit
 from falaj.triggers import reading, rules
-from falaj.triggers.carrying import Carrying, pinned
+from falaj.triggers.carrying import Carrying, pinned, told
 from falaj.triggers.reading import InForce
 from falaj.triggers.views import Started, StartView, Ticked, TriggerView
 
 LOOPS = "the loop does it: falaj watch, and the server itself"
+
+
+class Claimed(NamedTuple):
+    """A start that is this process's own now; or that could not begin, and why."""
+
+    start: Start
+    failure: FalajError | None
 
 
 @query("trigger.list", on="project:{project}", cli="trigger list")
@@ -129,16 +136,16 @@ def fire(ctx: Context, trigger: str, reason: str = "") -> Started:
         unit.add(START, fired)
         entry = unit.say(What.TRIGGER_FIRED, [at.asset.id], detail=words(_thing(at.asset), reason))
         claimed = _claim(ctx, unit, at.asset, only=fired.entry)
-    told = _carried(ctx, at.asset, claimed)
-    if told.outcome is not None:
-        return told
+    done = _carried(ctx, at.asset, claimed)
+    if done.outcome is not None:
+        return done
     with ctx.reading() as tx:
         held = START.get(tx, fired.trigger, fired.entry) or fired
         waits = _view(ctx, tx, at.asset, held)
     return Started(trigger=at.asset.name, outcome=waits, entry_id=entry.id)
 
 
-def _claim(ctx: Context, unit: Unit, asset: Asset, only: str = "") -> Start | None:
+def _claim(ctx: Context, unit: Unit, asset: Asset, only: str = "") -> Claimed | None:
     """Make the start that is due this process's own; None where none is, or somebody carries one out.
 
     What cannot be run at all (no such pipeline) ends here, as failed.
@@ -148,7 +155,7 @@ def _claim(ctx: Context, unit: Unit, asset: Asset, only: str = "") -> Start | No
     """
     unit.lock(ASSET, asset.id)
     at, now = reading.at_version(ctx.ground, unit.tx, asset), datetime.now(UTC)
-    following = reading.following(unit.tx, at, now)
+    following, failure = reading.following(unit.tx, at, now), None
     if following is None or only not in {"", following.start.entry}:
         return None
     claimed = following.start
@@ -158,8 +165,9 @@ def _claim(ctx: Context, unit: Unit, asset: Asset, only: str = "") -> Start | No
             pipeline, params = pinned(ctx, unit.tx, at)
             changes |= {"version": at.version.number, "pipeline": pipeline, "params": params}
         except FalajError as error:
-            told = {"code": error.code, "message": error.message, "next_step": error.next_step}
-            changes |= {"version": at.version.number, "state": "failed", "ended_at": unit.now, "error": told}
+            failure = error
+            failed = {"state": "failed", "ended_at": unit.now, "error": told(error)}
+            changes |= {"version": at.version.number, **failed}
     claimed = triggers.change(unit, claimed, attempt=claimed.attempt + 1, **changes)
     _cover(unit, following.covered, claimed)
     read = reading.position(ctx.ground, unit.tx, asset)
@@ -169,23 +177,24 @@ def _claim(ctx: Context, unit: Unit, asset: Asset, only: str = "") -> Start | No
         )
     what = What.TRIGGER_ENDED if claimed.state == "failed" else What.TRIGGER_STARTED
     unit.say(what, [asset.id], detail=_words(asset, claimed, following.covered), cause=claimed.entry)
-    return claimed
+    return Claimed(claimed, failure)
 
 
-def _carried(ctx: Context, asset: Asset, claimed: Start | None) -> Started:
-    """Carry out what was claimed."""
+def _carried(ctx: Context, asset: Asset, claimed: Claimed | None) -> Started:
+    """Carry out what was claimed. Raises: what ended it, if it did not end well; its row says so by then."""
     if claimed is None:
         return Started(trigger=asset.name, outcome=None)
-    ended, entry_id = claimed, ""
-    if claimed.state == "running":
-        with ctx.reading() as tx:
-            at = reading.at_version(ctx.ground, tx, asset, claimed.version)
-        carrying = Carrying(ctx, at, claimed)
-        ended = carrying.carry_out()
-        entry_id = carrying.entry_id
+    if claimed.failure is not None:
+        with ctx.conclude(claimed.failure):
+            pass
+        raise claimed.failure
+    with ctx.reading() as tx:
+        at = reading.at_version(ctx.ground, tx, asset, claimed.start.version)
+    carrying = Carrying(ctx, at, claimed.start)
+    ended = carrying.carry_out()
     with ctx.reading() as tx:
         view = _view(ctx, tx, asset, ended)
-    return Started(trigger=asset.name, outcome=view, entry_id=entry_id)
+    return Started(trigger=asset.name, outcome=view, entry_id=carrying.entry_id)
 
 
 def _cover(unit: Unit, covered: Any, by: Start) -> None:
