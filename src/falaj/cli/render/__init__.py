@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from falaj.cli.render import assets, local, pipelines, rooms, shapes, triggers, trust
+from falaj.cli.render import assets, deploy, local, pipelines, rooms, shapes, triggers, trust
 from falaj.cli.render.errors import error_lines, failed_findings, finding_lines
 from falaj.cli.render.shapes import Lines, Renderer
 
@@ -21,6 +21,7 @@ RENDERERS: dict[str, Renderer] = {
     "compared": pipelines.told_compared,
     "contract": rooms.told_contract,
     "data_added": rooms.told_data_added,
+    "deployment": deploy.told_deployment,
     "done": shapes.told_done,
     "entries": trust.told_entries,
     "entry": trust.told_entry,
@@ -64,6 +65,7 @@ RENDERERS: dict[str, Renderer] = {
     "token": trust.told_token,
     "tokens": trust.told_tokens,
     "triggers": triggers.told_triggers,
+    "turn": deploy.told_turn,
     "verdict": rooms.told_verdict,
     "verified": trust.told_verified,
     "version": local.told_version,

@@ -19,12 +19,21 @@ def told_move(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
         return [joined(f"{ref}  v{result['version']}", "held it already")]
     word = "" if result["sort"] in ("move", "promote", "rollback") else safe(result["sort"])
     head = joined(f"{ref}  {step(result.get('previous'), result['version'])}", word, gates, entry_of(result))
-    return [head, *findings, *_waiting(result.get("waits_for") or (), result.get("proposal"))]
+    waits = _waiting(result.get("waits_for") or (), result.get("proposal"))
+    return [head, *findings, *waits, *_rolling_out(result)]
 
 
 def _waiting(waits_for: Sequence[Any], proposal: object) -> Lines:
     lines = [f"waits   {safe(one)}" for one in waits_for]
     return indented([*lines, f"next    another person: falaj approve {safe(proposal)}"] if proposal else lines)
+
+
+def _rolling_out(result: Mapping[str, Any]) -> Lines:
+    """A ref that is deployed has not moved: how much the version answers, and where to look."""
+    if not result.get("rollout"):
+        return []
+    told = f"answers  {result['share'] / 100:g} %; the ref moves when it has answered all and was not worse"
+    return indented([told, f"next     {safe(result['next_step'])}"])
 
 
 def told_applied(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
@@ -175,7 +184,8 @@ def told_proposal(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
     lines = [joined(moved, safe(result["state"]), gates, entry_of(result))]
     lines += indented(finding_lines(result.get("findings") or [], states=True))
     lines += indented(fields((key, result.get(key)) for key in ("id", "by", "at", "reason", "approved_by")))
-    return lines + _waiting(result["waits_for"], result["id"] if result["state"] == "open" else None)
+    lines += _waiting(result["waits_for"], result["id"] if result["state"] == "open" else None)
+    return lines + _rolling_out(result)
 
 
 def told_proposals(result: Any, given: Mapping[str, Any]) -> Lines:

@@ -1,0 +1,49 @@
+"""`falaj deploy watch`: the controller of a rollout, called again and again until the rollout has ended."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from falaj.core.errors import Refused
+from falaj.session import Progress, Session
+
+EVERY_S = 1.0
+QUIET = ("wait", "hold")
+
+
+class RolloutEnded(Refused):
+    """The rollout that was watched was taken back: the ref stays where it was."""
+
+    code = "rollout_taken_back"
+
+
+def watch(session: Session, options: dict[str, Any], args: dict[str, Any], progress: Progress) -> Any:
+    """Tell each change as it comes; the last turn is the result.
+
+    With `--json` each change is a line of JSON. Raises: RolloutEnded where the candidate was taken back.
+    """
+    from falaj.cli.main import to_json
+    from falaj.cli.render.deploy import told_turn
+
+    every, once = float(args.pop("every", EVERY_S)), args.pop("once", False)
+    seen: tuple[Any, ...] = ()
+    while True:
+        turn: dict[str, Any] = session.call("deploy.tick", args, progress=progress)
+        if turn["action"] in ("fail", "abort"):
+            raise RolloutEnded(
+                f"{turn['deployment']}: v{turn['candidate']} was taken back: {turn['text']}",
+                next_step=f"falaj deploy status {turn['deployment']}",
+                facts={"rollout": turn["rollout"], "findings": turn["findings"], "entry": turn["entry"]},
+            )
+        if once or turn["action"] in ("none", "finish"):
+            return turn
+        now = (turn["action"], turn["share"], turn["baked"])
+        if now != seen and "json" in options:
+            print(to_json(turn), flush=True)
+        elif now != seen and "quiet" not in options:
+            lines = told_turn({**turn, "findings": []} if turn["action"] in QUIET else turn, args)
+            print(*(f"  {line}" for line in lines), sep="\n", flush=True)
+        seen = now
+        if turn["action"] != "advance":
+            time.sleep(every)
