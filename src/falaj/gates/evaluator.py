@@ -68,12 +68,15 @@ def evidence_for(ground: Ground, gate: Gate, trial: Trial, progress: Progress) -
     Returns: the evidence, and the version of data that it was measured on (None where none was found).
     Raises: Unavailable, MissingPart, where an outage kept it from measuring.
     """
+    measures = bool(gate.metrics) or gate.latency_ms is not None
+    if measures:
+        scoring.warm()  # libraries are imported while the candidate is verified and the evidence is read
     data, trouble = _found(ground, trial.asset.project, gate.evidence)
     with tempfile.TemporaryDirectory(prefix="falaj-", dir=ground.scratch) as folder:
         scratch = Path(folder)
         sound = _sound(ground, trial.asset, trial.candidate, scratch / "candidate")
         evidence = Evidence()
-        if gate.metrics or gate.latency_ms:
+        if measures:
             evidence = _measured(ground, gate, trial, sound, data, trouble, scratch, progress)
         held = data.held if data else None
         found = checks.established(ground, trial.asset, trial.candidate, sound, held, gate, scratch=scratch)
