@@ -11,10 +11,14 @@ from typing import Literal, NamedTuple
 from . import svg
 from .markup import Markup, el, joined
 from .story import Estimate, Month, Score, Sort
-from .words import estimate, listed, month, number, share, short_month, version
+from .words import listed, month, number, share, short_month, span, version
 
-Metric = Literal["auc", "brier"]
-METRICS: dict[Metric, str] = {"auc": "AUC", "brier": "Brier score"}
+Metric = Literal["auc", "brier", "brier_to_frozen"]
+METRICS: dict[Metric, str] = {
+    "auc": "AUC",
+    "brier": "Brier score",
+    "brier_to_frozen": "Brier score against the frozen model",
+}
 
 
 class Line(NamedTuple):
@@ -57,7 +61,7 @@ class Frame(NamedTuple):
         return self.height - self.bottom
 
 
-WIDE = Frame(960, 300, 56, 96, 16, 52, 9, narrow=False)
+WIDE = Frame(960, 300, 56, 132, 16, 52, 9, narrow=False)
 NARROW = Frame(360, 270, 42, 8, 16, 50, 4, narrow=True)
 
 
@@ -80,15 +84,21 @@ def _entry(line: Line) -> Markup:
 
 
 def score_chart(months: Sequence[Month], metric: Metric, frame: Frame) -> Markup:
-    """One metric by month with its 95 % intervals, for every way of choosing that has it."""
+    """One metric by month with its 95 % intervals, for every way of choosing that has it.
+
+    A difference is drawn on an axis that holds zero, where the two are equal.
+    """
     shown = [m for m in months if any(getattr(s, metric) for s in m.scores)]
     found = [(m, line, e) for m in shown for line in LINES if (e := _value(m, line.of, metric))]
-    ends = [v for _, _, e in found for v in (e.low, e.high)]
+    signed = metric == "brier_to_frozen"
+    ends = [v for _, _, e in found for v in (e.low, e.high)] + [0.0] * signed
     y, ticks = svg.scale(ends, frame.floor, frame.top)
+    digits = svg.decimals(ticks)
     return svg.picture(
         frame.width,
         frame.height,
-        _grid(frame, y, ticks, lambda v: number(v, svg.decimals(ticks))),
+        _grid(frame, y, ticks, lambda v: number(v, digits, signed=signed)),
+        svg.line(frame.left, y(0), frame.width - frame.right, y(0), "zero") if signed else None,
         _months(frame, shown),
         [_curve(frame, shown, line, metric, y) for line in LINES],
         None if frame.narrow else list(_names(frame, shown, metric, y)),
@@ -105,10 +115,14 @@ def _value(at: Month, of: Sort, metric: Metric) -> Estimate | None:
 def _told(found: Sequence[tuple[Month, Line, Estimate]], metric: Metric) -> str:
     parts = []
     for line in LINES:
-        values = [f"{month(m.month)} {number(e.value)}" for m, at, e in found if at is line]
+        values = [f"{month(m.month)} {_figure(e.value, metric)}" for m, at, e in found if at is line]
         if values:
             parts.append(f"{line.name}: {', '.join(values)}")
     return f"{METRICS[metric]} by month. {'. '.join(parts)}."
+
+
+def _figure(value: float, metric: Metric) -> str:
+    return number(value, 4, signed=True) if metric == "brier_to_frozen" else number(value)
 
 
 def _grid(frame: Frame, y: svg.Scale, ticks: Sequence[float], words: Callable[[float], str]) -> Iterator[Markup]:
@@ -144,7 +158,8 @@ def _curve(frame: Frame, months: Sequence[Month], line: Line, metric: Metric, y:
             continue
         x = frame.middle(i, len(months)) + shift
         pieces[-1].append((x, y(value.value)))
-        told = f"{month(at.month)}, {line.name}: {METRICS[metric]} {estimate(value)}"
+        interval = span(value.low, value.high, 4, signed=metric == "brier_to_frozen")
+        told = f"{month(at.month)}, {line.name}: {METRICS[metric]} {_figure(value.value, metric)} ({interval})"
         marks.append(svg.line(x, y(value.low), x, y(value.high), f"whisker {line.of}"))
         marks.append(svg.mark(line.shape, x, y(value.value), 3 if frame.narrow else 4.2, line.of, told))
     return svg.group([svg.path(p, f"curve {line.of}") for p in pieces if len(p) > 1], marks)
@@ -154,7 +169,7 @@ def _names(frame: Frame, months: Sequence[Month], metric: Metric, y: svg.Scale) 
     last = [(line, value) for line in LINES if months and (value := _value(months[-1], line.of, metric))]
     places = svg.apart([y(value.value) for _, value in last], 17, frame.top + 6, frame.floor)
     for (line, value), at in zip(last, places, strict=True):
-        words = f"{line.name} {number(value.value)}"
+        words = f"{line.name} {_figure(value.value, metric)}"
         yield svg.text(frame.width - frame.right + 12, at + 4, words, f"name {line.of}")
 
 

@@ -8,13 +8,13 @@ from . import svg
 from .markup import Markup, el, joined
 from .story import Finding, Story, Verdict
 from .tables import Column, Head, Row, badge, facts, more, table
-from .words import bound, count, counted, listed, measured, month, number, span, version
+from .words import bound, count, counted, listed, measured, month, number, sentence, span, version
 
 _STATES = {
     "passed": ("passed", "good"),
     "failed": ("failed", "bad"),
     "waived": ("waived", "muted"),
-    "pending": ("asked of another person", "muted"),
+    "pending": ("awaited", "muted"),
     "not_judged": ("not judged", "muted"),
 }
 _WHISKER = (150.0, 26.0)
@@ -61,15 +61,24 @@ def _passed(at: Verdict) -> Markup:
 
 
 def _article(at: Verdict, index: int) -> Markup:
-    failed = sum(f.state == "failed" for f in at.findings)
-    said = (
-        f"{failed} of {counted(len(at.findings), 'rule')} failed"
-        if failed
-        else f"{counted(len(at.findings), 'rule')}, none failed"
+    failed, rules = sum(f.state == "failed" for f in at.findings), counted(len(at.findings), "rule")
+    said = f"{failed} of {rules} failed." if failed else f"{rules}, none failed."
+    shown = [_rules(at), [_slices(f) for f in at.findings if f.slices]]
+    return el(
+        "article",
+        el("h3", f"{version(at.version)} in {month(at.month)} ", _passed(at)),
+        el("p", " ".join(s for s in (sentence(at.about), said, sentence(at.came)) if s)),
+        more("Every rule, what was measured, and its bound", _bound_to(at), shown, open_=not at.passed),
+        id=anchor(index),
+        class_="verdict",
     )
+
+
+def _bound_to(at: Verdict) -> Markup:
+    """What the verdict holds for."""
     rows = f"{counted(at.rows, 'row')} of {at.data}" if at.data else ""
     left = f", {counted(at.unlabelled, 'row')} without outcome left out" if at.unlabelled else ""
-    about = facts(
+    return facts(
         (
             ("For", at.ref),
             ("Against", f"{version(at.holder)}, the holder" if at.holder is not None else "no holder yet"),
@@ -81,46 +90,26 @@ def _article(at: Verdict, index: int) -> Markup:
             ("Verdict", el("code", at.id[:12])),
         )
     )
-    head: Head = [
-        "Rule",
-        Column("Measured", "figure"),
-        Column("Bound", "figure"),
-        "95 % interval",
-        Column("Rows", "figure"),
-    ]
-    columns: Head = [*head, "Result", Column("What was found", "wide")]
-    return el(
-        "article",
-        el("h3", f"{version(at.version)} in {month(at.month)} ", _passed(at)),
-        el(
-            "p",
-            f"{at.about.rstrip('.')}. " if at.about else "",
-            f"{said}. ",
-            f"{at.came.rstrip('.')}." if at.came else "",
-        ),
-        about,
-        table(
-            f"Rules for {version(at.version)} in {month(at.month)}",
-            columns,
-            [_row(f) for f in at.findings],
-            look="rules",
-        ),
-        [_slices(f) for f in at.findings if f.slices],
-        id=anchor(index),
-        class_="verdict " + ("passed" if at.passed else "refused"),
-    )
+
+
+def _rules(at: Verdict) -> Markup:
+    compared = any(f.interval for f in at.findings)
+    head: Head = ["Rule", Column("Measured", "figure"), Column("Bound", "figure"), "95 % interval" if compared else ""]
+    head += [Column("Rows", "figure"), "Result", Column("What was found", "wide")]
+    rows = [_row(f) for f in at.findings]
+    if not compared:
+        del head[3]
+        rows = [Row((*r.cells[:3], *r.cells[4:]), look=r.look) for r in rows]
+    return table(f"Rules for {version(at.version)} in {month(at.month)}", head, rows, look="rules")
 
 
 def _row(at: Finding) -> Row:
     words, look = _STATES[at.state]
     against = at.interval is not None
-    shown = (
-        number(at.observed, 4, signed=True) if against else measured(at.observed) if at.observed is not None else None
-    )
+    shown = number(at.observed, 4, signed=True) if against else measured(at.observed)
     border = ("+" if against else "") + bound(at.bound) if at.bound is not None else None
-    found = at.text or at.note
-    cells = (at.title or at.rule, shown, border, _interval(at), count(at.rows) if at.rows is not None else None)
-    return Row((*cells, badge(words, look), found), look=at.state)
+    cells = (at.title or at.rule, shown if at.observed is not None else None, border, _interval(at))
+    return Row((*cells, count(at.rows or None), badge(words, look), at.text or at.note), look=at.state)
 
 
 def _interval(at: Finding) -> Markup | None:

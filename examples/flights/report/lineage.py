@@ -6,14 +6,16 @@ the layers and still drawn; a thing that only an edge names gets a box of its ow
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from . import svg
 from .markup import Markup, el
 from .story import Edge, Lineage, Node
 
-BOX, GAP, ROW, TOP = 176.0, 40.0, 16.0, 14.0
+BOX, GAP, ROW, TOP = 150.0, 28.0, 15.0, 13.0
+LANE = 4.0  # of an arrow that passes a layer
 SHOWN_DETAILS = 4
 ROUNDS = 6
 
@@ -41,7 +43,9 @@ _GROUPS = {
 
 
 class Box(NamedTuple):
-    node: Node
+    """A place in a layer: of a thing, or, without one, of an arrow that passes between the layer's things."""
+
+    node: Node | None
     x: float
     y: float
     height: float
@@ -51,26 +55,41 @@ class Box(NamedTuple):
         return self.y + self.height / 2
 
 
+class Drawing(NamedTuple):
+    """Where everything stands.
+
+    Attributes:
+        boxes: by the id of their thing.
+        ways: for each edge, the boxes that its arrow passes from its effect to its origin, both included.
+    """
+
+    boxes: dict[str, Box]
+    ways: list[tuple[Edge, list[Box]]]
+
+
 def picture(story: Lineage) -> Markup:
     """The whole picture; as wide as its layers and as high as its fullest one."""
-    boxes = placed(story.nodes, story.edges)
+    drawing = placed(story.nodes, story.edges)
+    boxes = drawing.boxes
     width = max((b.x + BOX for b in boxes.values()), default=BOX) + 2
     height = max((b.y + b.height for b in boxes.values()), default=40.0) + TOP
-    told = "; ".join(
-        f"{_label(boxes, e.source)} {e.label or 'comes from'} {_label(boxes, e.target)}" for e in story.edges
-    )
+    names = {name: box.node.label for name, box in boxes.items() if box.node}
+    told = "; ".join(f"{names[e.source]} {e.label or 'comes from'} {names[e.target]}" for e in story.edges)
     return svg.picture(
         width,
         height,
-        [_arrow(boxes[e.source], boxes[e.target], e) for e in story.edges if e.source != e.target],
-        [_box(box) for box in boxes.values()],
+        [_arrow(edge, way, names) for edge, way in drawing.ways],
+        [_box(box, box.node) for box in boxes.values() if box.node],
         told=f"Where answer {story.prediction} comes from. {told}.",
         class_="lineage",
     )
 
 
-def placed(nodes: Sequence[Node], edges: Sequence[Edge]) -> dict[str, Box]:
-    """Every box by its id, without overlap: in its layer's column, in an order that few arrows cross."""
+def placed(nodes: Sequence[Node], edges: Sequence[Edge]) -> Drawing:
+    """Every box without overlap, in its layer's column, in an order that few arrows cross.
+
+    An arrow that spans several layers has a narrow place of its own in each, so that it runs between the boxes.
+    """
     known = {n.id: n for n in nodes}
     for edge in edges:
         for end in (edge.source, edge.target):
@@ -79,16 +98,29 @@ def placed(nodes: Sequence[Node], edges: Sequence[Edge]) -> dict[str, Box]:
     columns: list[list[str]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
     for name, layer in depth.items():
         columns[layer].append(name)
-    _untangle(columns, edges)
+    chains = []
+    for number, edge in enumerate(edges):
+        passed = [f"\0{number}:{layer}" for layer in range(depth[edge.source] + 1, depth[edge.target])]
+        for layer, name in enumerate(passed, depth[edge.source] + 1):
+            columns[layer].append(name)
+        chains.append((edge.source, *passed, edge.target))
+    _untangle(columns, chains)
+    boxes = _stacked(columns, known)
+    ways = [(e, [boxes[n] for n in chain]) for e, chain in zip(edges, chains, strict=True) if e.source != e.target]
+    return Drawing({name: box for name, box in boxes.items() if box.node}, ways)
+
+
+def _stacked(columns: Sequence[Sequence[str]], known: Mapping[str, Node]) -> dict[str, Box]:
+    """Every column from top to bottom, each around the middle of the highest one."""
     heights = {name: 30 + ROW * (1 + min(SHOWN_DETAILS, len(node.details))) for name, node in known.items()}
-    totals = [sum(heights[n] + TOP for n in column) - TOP for column in columns]
+    totals = [sum(heights.get(n, LANE) + TOP for n in column) - TOP for column in columns]
     tallest = max(totals, default=0.0)
     boxes = {}
     for layer, column in enumerate(columns):
-        y = TOP + (tallest - totals[layer]) / 2
+        y = 2 + (tallest - totals[layer]) / 2
         for name in column:
-            boxes[name] = Box(known[name], 1 + layer * (BOX + GAP), y, heights[name])
-            y += heights[name] + TOP
+            boxes[name] = Box(known.get(name), 1 + layer * (BOX + GAP), y, heights.get(name, LANE))
+            y += boxes[name].height + TOP
     return boxes
 
 
@@ -126,12 +158,13 @@ def _reached(start: str, following: dict[str, set[str]]) -> set[str]:
     return seen
 
 
-def _untangle(columns: list[list[str]], edges: Sequence[Edge]) -> None:
+def _untangle(columns: list[list[str]], chains: Sequence[Sequence[str]]) -> None:
     """Order each column by the mean place of its neighbours, to and fro."""
     neighbours: dict[str, list[str]] = {}
-    for edge in edges:
-        neighbours.setdefault(edge.source, []).append(edge.target)
-        neighbours.setdefault(edge.target, []).append(edge.source)
+    for chain in chains:
+        for before, after in pairwise(chain):
+            neighbours.setdefault(before, []).append(after)
+            neighbours.setdefault(after, []).append(before)
     for turn in range(ROUNDS):
         for column in columns if turn % 2 else reversed(columns):
             place = {name: (i + 0.5) / len(c) for c in columns for i, name in enumerate(c)}
@@ -143,37 +176,37 @@ def _untangle(columns: list[list[str]], edges: Sequence[Edge]) -> None:
             column.sort(key=pull)
 
 
-def _label(boxes: dict[str, Box], name: str) -> str:
-    return boxes[name].node.label
+def _arrow(edge: Edge, way: Sequence[Box], names: Mapping[str, str]) -> Markup:
+    """A curve from the right side of the effect, between the boxes of the layers it passes, to its origin's left."""
+    first, last = way[0], way[-1]
+    back = last.x <= first.x
+    x, y = (first.x, first.middle) if back else (first.x + BOX, first.middle)
+    drawn = [f"M{svg.rounded(x)} {svg.rounded(y)}"]
+    for box in way[1:]:
+        to = box.x + BOX if back else box.x
+        bend = (to - x) / 2
+        curve = (x + bend, y, to - bend, box.middle, to, box.middle)
+        drawn.append("C" + " ".join(svg.rounded(v) for v in curve))
+        x, y = to, box.middle
+        if box is not last:
+            x += BOX
+            drawn.append(f"H{svg.rounded(x)}")
+    told = svg.tip(f"{names[edge.source]} {edge.label or 'comes from'} {names[edge.target]}")
+    return svg.group(el("path", told, d="".join(drawn), class_="arrow"), svg.circle(x, y, 2.6, "arrowhead"))
 
 
-def _arrow(source: Box, target: Box, edge: Edge) -> Markup:
-    """A curve from the right side of the effect to the left side of its origin."""
-    x1, y1, x2, y2 = source.x + BOX, source.middle, target.x, target.middle
-    if x2 <= source.x:
-        x1, x2 = source.x, target.x + BOX
-    bend = max(GAP * 0.5, abs(x2 - x1) * 0.35) * (1 if x2 >= x1 else -1)
-    curve = " ".join(svg.rounded(v) for v in (x1 + bend, y1, x2 - bend, y2, x2, y2))
-    told = f"{source.node.label} {edge.label or 'comes from'} {target.node.label}"
-    drawn = f"M{svg.rounded(x1)} {svg.rounded(y1)}C{curve}"
-    return svg.group(
-        el("path", svg.tip(told), d=drawn, class_="arrow"),
-        svg.circle(x2, y2, 2.6, "arrowhead"),
-    )
-
-
-def _box(box: Box) -> Markup:
-    node, group = box.node, _GROUPS.get(box.node.sort, "thing")
-    lines = list(_lines(box))
+def _box(box: Box, node: Node) -> Markup:
+    group = _GROUPS.get(node.sort, "thing")
     told = svg.tip("\n".join((f"{node.sort}: {node.label}", *node.details)))
-    return svg.group(told, svg.rect(box.x, box.y, BOX, box.height, "box", rx=7), lines, class_=f"node {group}")
+    frame = svg.rect(box.x, box.y, BOX, box.height, "box", rx=6)
+    return svg.group(told, frame, list(_lines(box, node)), class_=f"node of-{group}")
 
 
-def _lines(box: Box) -> Iterator[Markup]:
-    x, room, node = box.x + 12, BOX - 20, box.node
+def _lines(box: Box, node: Node) -> Iterator[Markup]:
+    x, room = box.x + 12, BOX - 18
     yield svg.rect(box.x, box.y + 7, 4, box.height - 14, "stripe", rx=2)
-    yield svg.text(x, box.y + 17, svg.fitted(node.sort.replace("_", " "), room, 10.5), "sort")
-    yield svg.text(x, box.y + 34, svg.fitted(node.label, room, 13), "label")
+    yield svg.text(x, box.y + 16, svg.fitted(node.sort.replace("_", " "), room, 10.5), "sort")
+    yield svg.text(x, box.y + 32, svg.fitted(node.label, room, 12.5), "label")
     shown = node.details if len(node.details) <= SHOWN_DETAILS else (*node.details[: SHOWN_DETAILS - 1], "…")
     for i, detail in enumerate(shown):
-        yield svg.text(x, box.y + 34 + ROW * (i + 1), svg.fitted(detail, room, 11), "detail")
+        yield svg.text(x, box.y + 32 + ROW * (i + 1), svg.fitted(detail, room, 11), "detail")

@@ -6,9 +6,23 @@ from collections.abc import Sequence
 
 from . import charts
 from .markup import Markup, el, joined
-from .story import Drift, Month, Report, Retraining, Score, Story
+from .story import Drift, Estimate, Month, Report, Retraining, Score, Story
 from .tables import Column, Head, Row, badge, more, table
-from .words import bound, count, counted, estimate, listed, month, number, share, short_month, span, version
+from .words import (
+    NONE,
+    bound,
+    count,
+    counted,
+    estimate,
+    month,
+    number,
+    seconds,
+    sentence,
+    share,
+    short_month,
+    span,
+    version,
+)
 
 # Lower borders of the tones of the heat map; from 0.1 and from 0.25 on is the field's usual "some" and "much".
 TONES = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
@@ -16,6 +30,7 @@ TONES = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 _NOTES: dict[charts.Metric, str] = {
     "brier": "Lower is better. It falls with the share of late flights: compare within a month, not between months.",
+    "brier_to_frozen": "Below the line is better than the frozen model; a bar that crosses the line may be chance.",
     "auc": "Higher is better; 0.5 is chance. It asks only whether late flights were ranked before the others.",
 }
 
@@ -53,7 +68,7 @@ def _figure(title: str, note: str, drawn: Markup) -> Markup:
 def _score_table(months: list[Month]) -> Markup:
     columns: Head = ["Month", Column("Flights", "figure"), Column("Scored", "figure")]
     columns += [Column("No outcome", "figure"), Column("Late", "figure"), "Chosen by", "Version"]
-    columns += [Column(n, "figure") for n in ("AUC (95 %)", "Brier (95 %)", "Mean predicted")]
+    columns += [Column(n, "figure") for n in ("AUC (95 %)", "Brier (95 %)", "To frozen (95 %)", "Mean predicted")]
     rows = []
     for at in months:
         for line in charts.LINES:
@@ -66,7 +81,14 @@ def _score_table(months: list[Month]) -> Markup:
 
 def _score_cells(found: Score) -> tuple[str, ...]:
     versions = " ".join(version(v) for v in found.versions)
-    return versions, estimate(found.auc), estimate(found.brier, 4), share(found.mean)
+    return versions, estimate(found.auc), estimate(found.brier, 4), _signed(found.brier_to_frozen), share(found.mean)
+
+
+def _signed(value: Estimate | None) -> str:
+    """`+0.0063 (+0.0032 to +0.0094)`."""
+    if value is None:
+        return NONE
+    return f"{number(value.value, 4, signed=True)} ({span(value.low, value.high, 4, signed=True)})"
 
 
 def drift(story: Story) -> Markup | None:
@@ -149,17 +171,18 @@ def alarms(story: Story) -> Markup | None:
 
 
 def _report_table(story: Story) -> Markup:
-    head: Head = ["Month", Column("Rows", "figure"), "Drift", Column("Columns that drifted", "wide"), "Score"]
-    head += [Column("Worse by (95 %)", "figure"), "Alarm", Column("Why, and what it led to", "wide")]
+    head: Head = ["Month", Column("Rows", "figure"), Column("Drift", "wide"), Column("Score", "wide"), "False alarm"]
+    head.append(Column("Why, and what it led to", "wide"))
     return table("Reports of the monitor", head, [_report_row(r) for r in story.reports])
 
 
 def _report_row(report: Report) -> Row:
-    worse = report.worse_by
-    shown = f"{number(worse.value, 4, signed=True)} ({span(worse.low, worse.high, 4, signed=True)})" if worse else None
-    why = [report.why, el("div", "Led to: ", report.led_to, class_="led") if report.led_to else None]
-    cells = (month(report.month), count(report.rows or None), _answer(report.drift), listed(report.columns))
-    return Row((*cells, _answer(report.score), shown, _falseness(report), why))
+    drifted = el("div", ", ".join(report.columns), class_="small") if report.columns else None
+    worse = el("div", f"worse by {_signed(report.worse_by)}", class_="small") if report.worse_by else None
+    led = el("div", "Led to: ", report.led_to, class_="small") if report.led_to else None
+    answers = joined(_answer(report.drift), drifted), joined(_answer(report.score), worse)
+    why = joined(sentence(report.why), led)
+    return Row((month(report.month), count(report.rows or None), *answers, _falseness(report), why))
 
 
 def _answer(answer: str) -> Markup:
@@ -172,21 +195,21 @@ def _falseness(report: Report) -> Markup | None:
         return None
     if report.false_alarm is None:
         return badge("cannot be told", "muted")
-    return badge("false", "muted") if report.false_alarm else badge("true", "warn")
+    return badge("yes, false", "muted") if report.false_alarm else badge("no", "warn")
 
 
 def _retraining_table(story: Story) -> Markup:
-    head: Head = ["Month", "Trigger", Column("Cause", "wide"), "Run", Column("Steps", "figure"), "Model", "Outcome"]
-    rows = [_retraining_row(r) for r in story.retrainings]
-    return table("Retrainings that started by themselves", [*head, Column("Why", "wide")], rows)
+    head: Head = ["Month", "Started by", "Run", Column("Steps", "figure"), "Model", "Outcome", Column("Why", "wide")]
+    return table("Retrainings that triggers started", head, [_retraining_row(r) for r in story.retrainings])
 
 
 def _retraining_row(run: Retraining) -> Row:
-    cause = f"{run.cause_what} (entry {count(run.cause)})".strip()
-    steps = f"{run.steps:,} computed, {run.cached:,} from before" if run.steps or run.cached else None
+    cause = el("div", f"{run.cause_what} (entry {count(run.cause)})".strip(), class_="small")
+    steps = el("div", f"{run.cached:,} from before", class_="small") if run.cached else None
+    took = el("div", seconds(run.seconds), class_="small") if run.seconds is not None else None
     looks = {"taken": ("in force", "good"), "rolled_back": ("rolled back", "back"), "unchanged": ("unchanged", "muted")}
     words, look = looks.get(run.outcome, (run.outcome, "bad"))
     model = version(run.model) if run.model is not None else None
-    return Row(
-        (month(run.month), run.trigger, cause, el("code", run.run[:12]), steps, model, badge(words, look), run.why)
-    )
+    ran = joined(el("code", run.run[:12]), took)
+    started = (month(run.month), joined(run.trigger, cause), ran, joined(count(run.steps), steps))
+    return Row((*started, model, badge(words, look), sentence(run.why)))

@@ -7,7 +7,7 @@ from . import svg
 from .markup import Markup, el, joined
 from .story import Event, Kill, Lineage, Move, Refusal, Story
 from .tables import Column, Head, Row, badge, facts, more, table
-from .words import count, counted, day, elapsed, month, number, seconds, share, version
+from .words import count, counted, day, elapsed, month, number, seconds, sentence, share, version
 
 _OUTCOMES = {
     "done": ("done", "good"),
@@ -72,19 +72,16 @@ def refusals(story: Story) -> Markup | None:
         Column("Why it was refused", "wide"),
         "Entry",
     ]
+    said = f"{counted(len(story.refusals), 'request')} refused, with reason and figures. Refs stand where they stood."
     return joined(
-        el(
-            "p",
-            f"{counted(len(story.refusals), 'request')} refused, each with its reason; nothing was left half-written.",
-        ),
-        table("Requests that were refused", head, [_refusal(story, r) for r in story.refusals]),
+        el("p", said), table("Requests that were refused", head, [_refusal(story, r) for r in story.refusals])
     )
 
 
 def _refusal(story: Story, at: Refusal) -> Row:
     details = el("ul", [el("li", d) for d in at.details], class_="small") if at.details else None
     code = el("div", el("code", at.code)) if at.code else None
-    why = joined(at.why, details, code)
+    why = joined(sentence(at.why), details, code)
     return Row((_time(story, at.at), month(at.month), at.who, el("code", at.what), why, count(at.entry)))
 
 
@@ -116,7 +113,7 @@ def events(story: Story) -> Markup | None:
         class_="choose",
     )
     head: Head = [
-        Column("Time", "figure"),
+        "Time",
         "Month",
         "Who",
         Column("What", "wide"),

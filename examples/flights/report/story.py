@@ -212,6 +212,8 @@ class Score(Part, frozen=True, kw_only=True):
             force unseen; chosen = what Falaj served, each flight by the version that answered for it.
         versions: that answered, most rows first.
         mean: mean of the predicted probabilities, beside the month's late rate.
+        brier_to_frozen: Brier score minus the frozen model's on the same flights, with the 95 % interval of the paired
+            difference; negative is better. None for the frozen model itself.
     """
 
     of: Sort
@@ -220,6 +222,7 @@ class Score(Part, frozen=True, kw_only=True):
     auc: Estimate | None = None
     brier: Estimate | None = None
     mean: float | None = None
+    brier_to_frozen: Estimate | None = None
 
 
 class Month(Part, frozen=True, kw_only=True):

@@ -96,7 +96,7 @@ def _what_was_chosen(story: Story) -> Iterator[str]:
         )
         lost = f", {rollback.failed:,} of {counted(rollback.requests, 'request')} failed" if rollback.requests else ""
         back = f"{version(rollback.before)} to {version(rollback.after)}"
-        yield f"{rollback.by or 'A person'} rolled {rollback.ref} back from {back}{took}{lost}."
+        yield f"{rollback.ref} was rolled back from {back}{f' by {rollback.by}' if rollback.by else ''}{took}{lost}."
 
 
 def _how_well(story: Story) -> Iterator[str]:
@@ -110,11 +110,18 @@ def _how_well(story: Story) -> Iterator[str]:
     over = f"Over all scored flights of {month_span([m.month for m in months])}"
     than = f": {' and '.join(compared)}" if compared else ""
     yield f"{over}, the Brier score of what Falaj served was {number(ours, 4)} (lower is better){than}."
-    apart = _apart(months)
-    if others:
+    yield from _beyond_chance(months)
+
+
+def _beyond_chance(months: Sequence[Month]) -> Iterator[str]:
+    """In how many months the paired interval of the difference to the frozen model leaves out zero."""
+    found = [s.brier_to_frozen for m in months if (s := score_of(m, "chosen")) and s.brier_to_frozen]
+    if found:
+        better, worse = sum(e.high < 0 for e in found), sum(e.low > 0 for e in found)
+        rest = len(found) - better - worse
         yield (
-            f"In {len(months) - apart} of {counted(len(months), 'month')} the 95 % intervals of AUC overlap: "
-            "there the differences may be chance."
+            f"What Falaj served was better than the first model in {better} of {counted(len(found), 'month')} "
+            f"and worse in {worse}; in {rest} the difference may be chance (95 % interval of the paired difference)."
         )
 
 
@@ -122,15 +129,6 @@ def _against(ours: float, other: float) -> str:
     """How ours compares at the four digits that are shown."""
     difference = round(ours, 4) - round(other, 4)
     return "as good as" if difference == 0 else "better than" if difference < 0 else "worse than"
-
-
-def _apart(months: Sequence[Month]) -> int:
-    """Months in which some interval of AUC lies wholly beside another."""
-    found = 0
-    for at in months:
-        known = [s.auc for s in at.scores if s.auc]
-        found += any(a.low > b.high for a in known for b in known)
-    return found
 
 
 def _alarms(story: Story) -> Iterator[str]:
@@ -141,7 +139,7 @@ def _alarms(story: Story) -> Iterator[str]:
         yield f"{line}, {false} of them false by the rule fixed before the play." if raised else f"{line}."
     if story.retrainings:
         taken = sum(r.outcome == "taken" for r in story.retrainings)
-        said = f"{counted(len(story.retrainings), 'retraining')} started by itself"
+        said = f"Triggers started {counted(len(story.retrainings), 'retraining')}"
         yield f"{said}: {taken} led to a new version in force, {len(story.retrainings) - taken} did not."
 
 

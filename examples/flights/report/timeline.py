@@ -123,11 +123,14 @@ def _lane(lane: Lane, top: float, frame: Frame, place: _Places) -> Iterator[Mark
     yield from _name(lane.name, top, frame)
     y = top + frame.lane * (0.68 if frame.narrow else 0.5)
     yield svg.line(frame.left, y, frame.width - 4, y, "grid")
-    for mark in lane.marks:
+    before, above = -100.0, False
+    for mark in sorted(lane.marks, key=lambda m: (m.month, m.at)):
         x = place(mark.month, mark.at)
         yield svg.mark(mark.shape, x, y, 4 if frame.narrow else 5.5, mark.look, mark.told)
         if mark.label and not frame.narrow:
-            yield svg.text(x, y - 10, mark.label, "axis", anchor="middle")
+            above = not (above and x - before < 30)
+            yield svg.text(x, y - 10 if above else y + 19, mark.label, "axis", anchor="middle")
+        before = x
 
 
 def _name(words: str, top: float, frame: Frame) -> Iterator[Markup]:

@@ -6,7 +6,7 @@ from . import svg
 from .markup import Markup, el, joined
 from .story import Rollback, Rollout, RolloutStep, Side, Story
 from .tables import Column, Head, Row, badge, facts, table
-from .words import count, counted, milliseconds, month, number, share, version, whole_share
+from .words import count, counted, milliseconds, month, number, sentence, share, version, whole_share
 
 _STATES = {
     "completed": ("completed", "good"),
@@ -46,7 +46,7 @@ def _rollout(at: Rollout) -> Markup:
     return el(
         "article",
         el("h3", f"{version(at.candidate)}{against} in {month(at.month)} ", badge(words, look)),
-        el("p", at.why) if at.why else None,
+        el("p", sentence(at.why)) if at.why else None,
         about,
         _shares(at) if asked else None,
         _steps(at) if at.steps else None,
