@@ -1,9 +1,10 @@
 """The loop: what a store does by itself, in the process of a server and under `falaj watch`.
 
-Each round is short: it looks at every project's triggers, notes causes, and hands a start that is due to a thread of
-its own, so that rounds go on while a pipeline runs. Whatever fails is told, counted and tried again in the next round:
-the loop outlives a database that is away. Stopping ends what runs within a fraction of a second; the rows say how far
-it came, and the next process goes on from there.
+Each round is short: it writes bundles that are not as their routing says, lets each rollout take its next step, notes
+the causes of each trigger, and hands a start that is due to a thread of its own, so that rounds go on while a pipeline
+runs. Whatever fails is told, counted and tried again in the next round: the loop outlives a database that is away.
+Stopping ends what runs within a fraction of a second; the rows say how far it came, and the next process goes on from
+there.
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ from typing import Any, Final, Protocol
 
 from falaj.core.errors import FalajError, Refused, Unavailable
 from falaj.core.records import Project
+from falaj.deploy.bundles import BUNDLES, Bundles, Place
+from falaj.deploy.views import Turn
 from falaj.platform.platform import Platform
+from falaj.store.rollouts import underway
 from falaj.store.rows import PROJECT
 from falaj.triggers.views import Started, TriggerView
 
 EVERY_S: Final = 1.0
 STARTS: Final = 2
 TELL_AGAIN_S: Final = 60.0
+LOOK_S: Final = 60.0
 MOST_LAG: Final = 500
 """Entries without a cause that a trigger may be behind before its row says that they were read."""
 
@@ -58,6 +63,7 @@ class Loops:
         self._lock = threading.Lock()
         self._working: dict[tuple[str, str], threading.Thread] = {}
         self._told: dict[str, tuple[str, float]] = {}
+        self._looked: dict[str, float] = {}
         self._thread = threading.Thread(target=self._run, name="falaj-loop", daemon=True)
         self._finished = time.monotonic()
         self.rounds = self.failures = 0
@@ -116,6 +122,8 @@ class Loops:
         noted = 0
         with self._guarded("ledger"):
             self._platform.number_and_sign()
+        with self._guarded("deployments"):
+            self._deployments()
         with self._guarded("projects"):
             for project in self._projects():
                 noted += self._triggers(project)
@@ -127,6 +135,29 @@ class Loops:
         with self._platform.ground.database.read() as tx:
             return list(PROJECT.scan(tx))
 
+    # deployments
+
+    def _deployments(self) -> None:
+        """Make each deployment's bundle say what its routing says, and let its rollout take its next step."""
+        bundles: Bundles = self._platform.ground.port(BUNDLES)
+        for place in bundles.places():
+            with self._guarded(f"bundle {place.name}"):
+                bundles.reconcile(place.asset)
+            with self._guarded(f"rollout {place.name}"):
+                self._rollout(place)
+
+    def _rollout(self, place: Place) -> None:
+        with self._platform.ground.database.read() as tx:
+            rollout = underway(tx, place.asset)
+        now = time.monotonic()
+        if rollout is None and now - self._looked.get(place.asset, -LOOK_S) < LOOK_S:
+            return  # nothing goes out; what the log need not keep any more goes once a minute
+        self._looked[place.asset] = now
+        told: Turn = self._call(place.project, "deploy.tick", {"deployment": place.name})
+        if told.action in {"advance", "finish", "fail", "abort"}:
+            facts: dict[str, Any] = {"candidate": told.candidate, "share": told.share, "entry": told.entry}
+            self._say("rollout_went_on", deployment=place.name, action=told.action, **facts)
+
     # triggers
 
     def _triggers(self, project: Project) -> int:
@@ -134,7 +165,7 @@ class Loops:
         noted = 0
         found: tuple[TriggerView, ...] = ()
         with self._guarded("triggers"):
-            found = self._call(project, "trigger.list", {"limit": 1})
+            found = self._call(project.name, "trigger.list", {"limit": 1})
         for one in found:
             with self._guarded("triggers"):
                 noted += self._trigger(project, one)
@@ -143,7 +174,7 @@ class Loops:
     def _trigger(self, project: Project, one: TriggerView) -> int:
         noted, is_due = 0, one.due
         if one.causes or one.lag > MOST_LAG:
-            told = self._call(project, "trigger.tick", {"trigger": one.trigger})
+            told = self._call(project.name, "trigger.tick", {"trigger": one.trigger})
             noted = len(told.noted)
             for start in told.noted:
                 self._say("cause_noted", trigger=one.trigger, start=start.number, entry=start.cause_entry)
@@ -165,7 +196,7 @@ class Loops:
     def _carry_out(self, project: Project, trigger: str) -> None:
         try:
             with self._guarded("starts", trigger):
-                told: Started = self._call(project, "trigger.start", {"trigger": trigger}, self._progress)
+                told: Started = self._call(project.name, "trigger.start", {"trigger": trigger}, self._progress)
                 if told.outcome is not None:
                     one = told.outcome
                     self._ended(trigger, one.state, start=one.number, became=one.became or None, entry=told.entry)
@@ -186,13 +217,13 @@ class Loops:
 
     def _call(
         self,
-        project: Project,
+        project: str,
         operation: str,
         args: dict[str, Any],
         progress: Callable[[str, int, int], None] | None = None,
     ) -> Any:
         platform = self._platform
-        return platform.door.call(operation, args, caller=platform.own_caller, project=project.name, progress=progress)
+        return platform.door.call(operation, args, caller=platform.own_caller, project=project, progress=progress)
 
     @contextmanager
     def _guarded(self, part: str, trigger: str = "") -> Iterator[None]:

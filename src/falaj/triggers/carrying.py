@@ -7,7 +7,7 @@ judged again. Every write is fenced by the attempt, so of two processes that bot
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NoReturn
 
@@ -18,12 +18,14 @@ from falaj.core.encoding import moment
 from falaj.core.entries import What
 from falaj.core.errors import FalajError, Refused, Unavailable
 from falaj.core.names import Thing
-from falaj.core.records import Run
+from falaj.core.records import Asset, Run
+from falaj.deploy.errors import RolloutUnderway
 from falaj.door import Caller, Context
 from falaj.pipelines.records import Pipeline
 from falaj.pipelines.rules import values_of
 from falaj.store import triggers
 from falaj.store.metadata import Transaction
+from falaj.store.rollouts import ROLLOUT
 from falaj.store.rows import PROPOSAL, REF_MOVE, RUN
 from falaj.store.triggers import START, Start
 from falaj.store.unit import Unit
@@ -169,27 +171,35 @@ class Carrying:
             {"thing": self.at.trigger.propose, "version": candidate.version, "reason": reason},
             lambda run: self._go_on(promotion=run.id),
         )
-        return {"sort": told.sort, "proposal": told.proposal, "verdicts": list(told.verdicts)}
+        return _outcome(told.sort, told.proposal, told.rollout, told.verdicts)
 
     def _judged(self, candidate: Thing) -> dict[str, Any] | None:
         """What an earlier attempt came to before it could write it down; None where the version was not judged."""
-        if not self.start.promotion:
-            return None
         with self.ctx.reading() as tx:
-            run = RUN.get(tx, self.start.promotion)
-            if run is None or run.state != "done":
-                return None
-            verdicts = list(run.result.get("verdicts", ()))
             asset = self.ctx.ground.catalog.asset(tx, self.ctx.project.id, candidate)
             ref = Thing.parse(self.at.trigger.propose, kind="model").ref or ""
+            run = RUN.get(tx, self.start.promotion) if self.start.promotion else None
+            if run is None or run.state != "done":
+                self._check_free(tx, asset, ref)
+                return None
+            verdicts = list(run.result.get("verdicts", ()))
             params = {"asset": asset.id, "version": candidate.version, "ref": ref}
-            clause = "asset = :asset AND ref = :ref AND version = :version ORDER BY id DESC"
-            open_ = [one for one in PROPOSAL.where(tx, clause, params) if list(one.verdicts) == verdicts]
-            holder = self.ctx.ground.catalog.ref(tx, asset, ref)
-        if open_ and verdicts:
-            return {"sort": "proposed", "proposal": open_[0].id, "verdicts": verdicts}
-        holds = holder is not None and holder.version == candidate.version
-        return {"sort": "promote" if holds else "rollout", "proposal": None, "verdicts": verdicts}
+            rollouts = ROLLOUT.where(tx, "asset = :asset AND ref = :ref AND candidate = :version", params)
+            proposals = PROPOSAL.where(tx, "asset = :asset AND ref = :ref AND version = :version", params)
+        rollout = next((one for one in rollouts if list(one.verdicts) == verdicts), None)
+        proposal = next((one for one in proposals if verdicts and list(one.verdicts) == verdicts), None)
+        sort = "rollout" if rollout else "proposed" if proposal else "promote"
+        return _outcome(sort, proposal.id if proposal else None, rollout.id if rollout else None, verdicts)
+
+    def _check_free(self, tx: Transaction, asset: Asset, ref: str) -> None:
+        """Raises: RolloutUnderway, before anything is measured in vain. The start is attempted again later."""
+        clause = "asset = :asset AND ref = :ref AND state IN ('running', 'paused')"
+        for one in ROLLOUT.where(tx, clause, {"asset": asset.id, "ref": ref}, limit=1):
+            raise RolloutUnderway(
+                f"{self.at.trigger.propose}: v{one.candidate} is on its way already",
+                next_step="nothing: the version is proposed when the rollout has ended",
+                facts={"rollout": one.id, "candidate": one.candidate},
+            )
 
     def _leaf(self) -> int | None:
         with self.ctx.reading() as tx:
@@ -236,21 +246,25 @@ class Carrying:
             return self._change(unit, What.TRIGGER_ENDED, state=state, ended_at=unit.now, **changes)
 
     def _fail(self, error: BaseException) -> NoReturn:
-        """Write down why the attempt ended. What is only away for a while, or was stopped, is attempted again."""
+        """Write down why the attempt ended. What is away for a while, was stopped or must wait, is attempted again."""
         ours = error if isinstance(error, FalajError) else None
         error_told = told(error)
-        again = isinstance(error, Unavailable) or not isinstance(error, Exception)
+        again = isinstance(error, Unavailable | RolloutUnderway) or not isinstance(error, Exception)
         state: triggers.StartState = "due" if again else "refused" if isinstance(error, Refused) else "failed"
         verdicts = list(ours.facts.get("verdicts", ())) if ours else []
         changes: dict[str, Any] = {"state": state, "error": error_told}
         if verdicts:
-            changes["outcome"] = {"sort": "refused", "proposal": None, "verdicts": verdicts}
+            changes["outcome"] = _outcome("refused", None, None, verdicts)
         refusal = ours or FalajError(error_told["message"])
         self.ctx.result = {"trigger": self.at.asset.name, "start": self.start.number, "state": state}
         with self.ctx.conclude(refusal) as unit:
             ended = None if again else unit.now
             self._change(unit, What.TRIGGER_ENDED, ended_at=ended, **changes)
         raise error
+
+
+def _outcome(sort: str, proposal: str | None, rollout: str | None, verdicts: Sequence[str]) -> dict[str, Any]:
+    return {"sort": sort, "proposal": proposal, "rollout": rollout, "verdicts": list(verdicts)}
 
 
 def told(error: BaseException) -> dict[str, Any]:

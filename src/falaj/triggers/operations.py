@@ -20,7 +20,8 @@ from falaj.core.records import Asset
 from falaj.door import Context, command, job, query
 from falaj.store import runs, triggers
 from falaj.store.metadata import Transaction
-from falaj.store.rows import ASSET
+from falaj.store.rollouts import ROLLOUT
+from falaj.store.rows import ASSET, PROPOSAL
 from falaj.store.triggers import START, Start
 from falaj.store.unit import Unit
 from falaj.triggers import reading, rules
@@ -242,6 +243,8 @@ def _trigger_view(ctx: Context, tx: Transaction, at: InForce, limit: int) -> Tri
 
 
 def _view(ctx: Context, tx: Transaction, asset: Asset, start: Start) -> StartView:
+    rollout = ROLLOUT.get(tx, start.outcome.get("rollout") or "")
+    proposal = PROPOSAL.get(tx, start.outcome.get("proposal") or "")
     cover = START.get(tx, start.trigger, start.covered_by) if start.covered_by else None
     return StartView(
         trigger=asset.name,
@@ -260,7 +263,9 @@ def _view(ctx: Context, tx: Transaction, asset: Asset, start: Start) -> StartVie
         runs=start.runs,
         registered=start.registered,
         became=str(start.outcome.get("sort", "")),
-        proposal=start.outcome.get("proposal"),
+        proposal=proposal.id if proposal else None,
+        rollout=rollout.id if rollout else None,
+        stands=rollout.state if rollout else proposal.state if proposal else "",
         verdicts=tuple(start.outcome.get("verdicts", ())),
         error=start.error,
     )

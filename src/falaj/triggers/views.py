@@ -22,6 +22,7 @@ class StartView(View, frozen=True, kw_only=True):
         runs: of the pipeline, oldest first.
         registered: the version that came out.
         became: what became of it: `promote`, `proposed`, `rollout`, `unchanged`, …; "" while nothing has.
+        proposal, rollout: by which it goes on; `stands`: how that one is now.
         verdicts: of the gates that judged it.
     """
 
@@ -42,6 +43,8 @@ class StartView(View, frozen=True, kw_only=True):
     registered: str
     became: str
     proposal: str | None
+    rollout: str | None
+    stands: str
     verdicts: tuple[str, ...]
     error: dict[str, Any] | None
 

@@ -57,7 +57,9 @@ def _came_to(start: Mapping[str, Any]) -> str:
     if error := start["error"]:
         verdict = f"falaj gate show {safe(start['verdicts'][0])}" if start["verdicts"] else ""
         return joined(registered, safe(error.get("message", ""), 300), run, again, verdict)
-    proposal = f"falaj approve {safe(start['proposal'])}" if start["proposal"] else ""
+    if start["stands"]:
+        became = f"{became} ({safe(start['stands'])})"
+    proposal = f"falaj approve {safe(start['proposal'])}" if start["stands"] == "open" else ""
     return joined(registered, became, run, again, proposal)
 
 
