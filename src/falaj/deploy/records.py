@@ -66,12 +66,13 @@ class Limit(Part, frozen=True, kw_only=True):
     measure: Measure
     above: float
 
-    def __str__(self) -> str:
-        return f"{self.measure} > {self.above * 100:g} %" if self.measure == "errors" else self._latency
-
     @property
-    def _latency(self) -> str:
-        return f"{self.measure} > {self.above:g} ms"
+    def bound(self) -> str:
+        """The bound with its unit: `1 %`, `50 ms`."""
+        return f"{self.above * 100:g} %" if self.measure == "errors" else f"{self.above:g} ms"
+
+    def __str__(self) -> str:
+        return f"{self.measure} > {self.bound}"
 
 
 class LogPlan(Part, frozen=True, kw_only=True):

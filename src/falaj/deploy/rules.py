@@ -226,8 +226,8 @@ def _limit(limit: Limit, canary: Sample, at: float) -> Finding:
     else:
         share = 1 - QUANTILES[limit.measure]
         seen, found = canary.slower_than(limit.above), canary.quantile_ms(QUANTILES[limit.measure])
-        words = f"{limit.measure} {found or 0:.1f} ms"
-    text = f"{words}, limit {limit} ({canary.requests:,} requests)"
+        words = f"{limit.measure} {milliseconds(found)}"
+    text = f"{words}, limit {limit.bound} (n = {canary.requests:,})"
     is_over = seen > share * canary.requests
     is_sure = is_over and (binomial_tail(seen, canary.requests, share) if share else 0.0) < at
     state: State = "failed" if is_sure else "unsure" if is_over else "ok"
@@ -254,7 +254,7 @@ def _latency(look: Look, at: float) -> Finding:
     mine, other = look.canary.quantile_ms(0.99), look.stable.quantile_ms(0.99)
     if _smaller(look) < LEAST_REQUESTS or mine is None or other is None:
         return Finding(judge="latency", state="not_enough", text=f"latency (n = {_smaller(look):,})")
-    text = f"p99 {mine:.1f} ms against {other:.1f} ms (n = {_smaller(look):,})"
+    text = f"p99 {milliseconds(mine)} against {milliseconds(other)} (n = {_smaller(look):,})"
     slow = look.canary.slower_than(other * WORSE_LATENCY + WORSE_LATENCY_MS)
     state: State = "ok"
     if slow > 0.01 * look.canary.requests:
@@ -281,3 +281,8 @@ def _smaller(look: Look) -> int:
 def percent(share: float | None) -> str:
     """A share for people, `0.12 %`."""
     return "-" if share is None else f"{share * 100:.2f} %"
+
+
+def milliseconds(found: float | None) -> str:
+    """A latency for people, `3.1 ms`."""
+    return "-" if found is None else f"{found:.1f} ms"

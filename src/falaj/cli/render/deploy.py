@@ -79,21 +79,23 @@ def _baking(rollout: Mapping[str, Any]) -> str:
 
 
 def _shift(rollout: Mapping[str, Any]) -> str:
-    found = [f for f in rollout["findings"] if f["judge"] == "prediction_shift"]
+    found = [f for f in rollout["findings"] if f["judge"] == "prediction_shift" and f["state"] != "not_enough"]
     return safe(found[0]["text"]) if found else ""
 
 
 def _underway(rollout: Mapping[str, Any]) -> Lines:
     steps = [f"[{share(one)}]" if at == rollout["step"] else share(one) for at, one in enumerate(rollout["steps"])]
-    state = "paused, " if rollout["state"] == "paused" else ""
+    state = "paused" if rollout["state"] == "paused" else ""
     next_ = {"hold": "held", "finish": "the ref moves next", "fail": "is taken back next"}.get(rollout["next"], "")
-    head = joined(f"rollout  v{rollout['stable']} → v{rollout['candidate']}", " ".join(steps), f"{state}{next_}")
+    head = joined(f"rollout  v{rollout['stable']} → v{rollout['candidate']}", " ".join(steps), state, next_)
     return [head, *indented(_findings(rollout["findings"]))]
 
 
 def _findings(findings: Any) -> Lines:
-    words = {"ok": "ok", "failed": "no", "unsure": "?", "not_enough": "wait"}
-    return table([(words.get(f["state"], "?"), safe(f["text"], 1000)) for f in findings])
+    words = {"ok": "ok", "failed": "no", "unsure": "?"}
+    told = table([(words[f["state"]], safe(f["text"], 1000)) for f in findings if f["state"] in words])
+    early = ", ".join(dict.fromkeys(safe(f["judge"]).replace("_", " ") for f in findings if f["state"] == "not_enough"))
+    return [*told, f"too early to tell: {early}"] if early else told
 
 
 def _state(state: str) -> str:
