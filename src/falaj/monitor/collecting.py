@@ -31,7 +31,7 @@ _BIG: Final = 1 << 63
 _OWN: Final = {
     "prediction": "string",
     "row": "integer",
-    "at": "timestamp",
+    "answered_at": "timestamp",
     "revision": "integer",
     "model": "string",
     "version": "integer",
@@ -187,7 +187,7 @@ def _columns(lines: list[Prediction], names: dict[str, str]) -> dict[str, list[A
     own: dict[str, list[Any]] = {
         "prediction": [p.id for p in lines],
         "row": [p.row for p in lines],
-        "at": [datetime.fromisoformat(p.at) for p in lines],
+        "answered_at": [datetime.fromisoformat(p.at) for p in lines],
         "revision": [p.revision for p in lines],
         "model": [p.model for p in lines],
         "version": [p.version for p in lines],

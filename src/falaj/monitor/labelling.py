@@ -23,7 +23,7 @@ from falaj.gates.records import EvidenceSource
 COLUMNS: Final = (
     DatasetColumn(name="prediction", type="string"),
     DatasetColumn(name="row", type="integer"),
-    DatasetColumn(name="at", type="timestamp"),
+    DatasetColumn(name="answered_at", type="timestamp"),
     DatasetColumn(name="model", type="string"),
     DatasetColumn(name="version", type="integer"),
     DatasetColumn(name="role", type="string"),
@@ -126,40 +126,40 @@ def join(
         con.execute("CREATE TEMP TABLE outcome (number INTEGER, key VARCHAR, low BOOLEAN, high BOOLEAN)")
         for label, path in outcomes.items():
             con.execute(f"INSERT INTO outcome {_by_key(path, key)}", [numbers[label]])
-        con.execute("CREATE TEMP TABLE known (prediction VARCHAR, row BIGINT)")
+        con.execute('CREATE TEMP TABLE known (prediction VARCHAR, "row" BIGINT)')
         if known:
-            con.execute(f"INSERT INTO known SELECT prediction, row FROM {_files(known)}")  # noqa: S608
+            con.execute(f'INSERT INTO known SELECT prediction, "row" FROM {_files(known)}')  # noqa: S608
         con.execute(_FRESH)
         counts = dict(con.execute("SELECT state, count(*) FROM fresh GROUP BY state").fetchall())
-        failed = con.execute("SELECT count(*) FROM asked WHERE output IS NULL").fetchone()
-        before = con.execute("SELECT count(*) FROM asked SEMI JOIN known USING (prediction, row)").fetchone()
+        ((failed,),) = con.execute("SELECT count(*) FROM asked WHERE output IS NULL").fetchall()
+        ((before,),) = con.execute('SELECT count(*) FROM asked SEMI JOIN known USING (prediction, "row")').fetchall()
         if counts.get("joined"):
             found = con.sql(_JOINED, params=[at]).to_arrow_reader(100_000)
             with pq.ParquetWriter(into, found.schema, compression="zstd", use_dictionary=["model", "role"]) as writer:
                 for batch in found:
                     writer.write_batch(batch)
-    told = Counts(**counts, failed=failed[0] if failed else 0, before=before[0] if before else 0)
+    told = Counts(**counts, failed=failed, before=before)
     total = sum(msgspec.structs.astuple(told))
     return msgspec.structs.replace(told, predictions=total)
 
 
 _FRESH: Final = """
 CREATE TEMP TABLE fresh AS
-SELECT a.prediction, a.row, a.at, a.model, a.version, a.role, a.key, a.output, o.low AS label,
+SELECT a.prediction, a."row", a.answered_at, a.model, a.version, a.role, a.key, a.output, o.low AS label,
   CASE WHEN a.key = '' THEN 'keyless'
        WHEN o.key IS NULL THEN 'waiting'
        WHEN o.low IS NULL THEN 'without'
        WHEN o.low <> o.high THEN 'ambiguous'
        ELSE 'joined' END AS state
 FROM asked a
-ANTI JOIN known k ON a.prediction = k.prediction AND a.row = k.row
+ANTI JOIN known k ON a.prediction = k.prediction AND a."row" = k."row"
 LEFT JOIN label_of l ON a.version = l.version
 LEFT JOIN outcome o ON o.number = l.number AND o.key = a.key
 WHERE a.output IS NOT NULL
 """
 _JOINED: Final = """
-SELECT prediction, row, at, model, version, role, key, output, label, CAST(? AS TIMESTAMPTZ) AS joined_at
-FROM fresh WHERE state = 'joined' ORDER BY prediction, row
+SELECT prediction, "row", answered_at, model, version, role, key, output, label, CAST(? AS TIMESTAMPTZ) AS joined_at
+FROM fresh WHERE state = 'joined' ORDER BY prediction, "row"
 """
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import duckdb
 
 FIRST: Final = 5_000
-"""Answers, or outcomes, of a version that are its own reference where nothing else is."""
+"""So many of a version's first answers are what its later ones are compared with."""
 TENTHS: Final = 10
 
 
@@ -52,13 +52,13 @@ class Sample:
 
     @property
     def rows(self) -> int:
-        row = self._con.execute(f"SELECT count(*) FROM {self.relation}").fetchone()  # noqa: S608
-        return int(row[0]) if row else 0
+        ((rows,),) = self._con.execute(f"SELECT count(*) FROM {self.relation}").fetchall()  # noqa: S608
+        return int(rows)
 
     def numbers(self, column: str) -> Floats:
         """(rows,) in any order; NaN is null, and what is no number."""
         query = f"SELECT TRY_CAST({tables.name(column)} AS DOUBLE) FROM {self.relation}"  # noqa: S608
-        found: Any = self._con.execute(query).to_arrow_table()
+        found = self._con.sql(query).to_arrow_table()
         return np.asarray(found.column(0).to_numpy(zero_copy_only=False), dtype=np.float64)
 
     def by_version(self, figures: str) -> list[tuple[Any, ...]]:
@@ -88,7 +88,7 @@ def compared(reference: Sample, live: Sample, inputs: Sequence[Input], *, prefix
         elif prefix + one.name not in reference.columns:
             note = "not in the reference"
         elif min(rows) < MIN_ROWS:
-            note = f"not enough data: {min(rows):,} rows; {MIN_ROWS} are needed"
+            note = too_few(rows)
         if note:
             found.append(ColumnDrift(column=one.name, sort=sort, rows=rows, note=note))
         elif sort == "number":
@@ -100,6 +100,11 @@ def compared(reference: Sample, live: Sample, inputs: Sequence[Input], *, prefix
     return found
 
 
+def too_few(rows: tuple[int, int]) -> str:
+    """Why two samples are not compared."""
+    return f"not enough data: {rows[0]:,} rows of reference, {rows[1]:,} answers; {MIN_ROWS} of each are needed"
+
+
 def sort_of(one: Input) -> Sort:
     """How a column is compared."""
     return "number" if one.type in {"number", "integer"} else "category"
@@ -109,7 +114,7 @@ def output_compared(first: Floats, live: Floats, name: str) -> ColumnDrift:
     """A version's answers beside the first that it gave, as the column `name`."""
     rows = (len(first), len(live))
     if min(rows) < MIN_ROWS:
-        note = f"not enough data: {min(rows):,} rows; {MIN_ROWS} are needed"
+        note = too_few(rows)
         return ColumnDrift(column=name, sort="prediction", rows=rows, note=note)
     return _told(name, "prediction", columns.compare_numbers(first, live))
 

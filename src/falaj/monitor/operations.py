@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -40,14 +41,16 @@ from falaj.store.metadata import Transaction
 from falaj.store.segments import SEGMENT, Segment
 from falaj.store.unit import Unit
 
-MAX_VERSIONS = 10_000
+ON: Final = "asset:{project}/{deployment}"
+MAX_VERSIONS: Final = 10_000
 
 # collect
 
 
 @job(
     "monitor.collect",
-    on=("asset:{project}/deployment/{deployment}", "ref:{project}/dataset/{deployment}_predictions@main"),
+    on=ON,
+    kind="deployment",
     entry=What.PREDICTIONS_COLLECTED,
     role="contributor",
     cli="monitor collect",
@@ -58,11 +61,11 @@ def collect(ctx: Context, deployment: str) -> Collected:
     What its servers write at this moment is sealed first. Each segment is taken once, by the digest of its bytes; its
     file is removed only when what was taken is committed.
     """
-    target_name = rules.predictions_of(deployment)
-    ctx.check_residency(f"{target_name}: storing")
     with ctx.reading() as tx:
         watched = sources.watched(ctx, tx, deployment)
         log = sources.log_of(ctx, tx, watched)
+    target_name = rules.predictions_of(watched.asset.name)
+    ctx.check_residency(f"{target_name}: storing")
     known, fresh = _sorted_out(ctx, watched, collecting.seal(log))
     removed = _removed(ctx, watched, known)
     ctx.progress("reading the log", 0, len(fresh))
@@ -181,7 +184,8 @@ def _told_collected(
 
 @job(
     "monitor.labels",
-    on=("asset:{project}/deployment/{deployment}", "ref:{project}/dataset/{deployment}_labelled@main"),
+    on=ON,
+    kind="deployment",
     entry=What.VERSION_ADDED,
     role="contributor",
     cli="monitor labels",
@@ -192,11 +196,11 @@ def labels(ctx: Context, deployment: str) -> Labelled:
     The label is the model's own expression over the data that the deployment names. What was joined before stays as it
     was; what has no outcome (cancelled, or not known yet) gets none. They become the dataset `DEPLOYMENT_labelled`.
     """
-    target_name = rules.outcomes_of(deployment)
-    ctx.check_residency(f"{target_name}: storing")
     with ctx.reading() as tx:
         joining = _joining(ctx, tx, deployment)
+        target_name = rules.outcomes_of(joining.watched.asset.name)
         target = made.target_of(ctx, tx, Thing(target_name, sources.DATASET, "main"))
+    ctx.check_residency(f"{target_name}: storing")
     kept, counts = None, Counts()
     if joining.predictions is not None:
         with tempfile.TemporaryDirectory(prefix="falaj-", dir=ctx.ground.scratch) as folder:
@@ -206,18 +210,20 @@ def labels(ctx: Context, deployment: str) -> Labelled:
                 kept = _keep_outcomes(ctx, joining, target, file, counts)
     version = kept.version.number if kept else target.previous
     return Labelled(
-        deployment=deployment,
+        deployment=joining.watched.asset.name,
         dataset=target_name,
         version=version,
         previous=target.previous if kept else None,
         counts=counts,
-        predictions=f"{rules.predictions_of(deployment)}:{joining.predictions.version.number}"
-        if joining.predictions
-        else "",
+        predictions=_shown(joining.predictions),
         data=joining.data.shown,
         run=ctx.run.id if ctx.run else "",
         entry_id=kept.entry_id if kept else "",
     )
+
+
+def _shown(held: Held | None) -> str:
+    return f"{held.asset.name}:{held.version.number}" if held else ""
 
 
 class _Joining(msgspec.Struct, frozen=True, kw_only=True):
@@ -246,8 +252,8 @@ def _joining(ctx: Context, tx: Transaction, deployment: str) -> _Joining:
         model=model.name,
         key=asked.key,
         data=sources.readable(ctx, tx, Thing.parse(asked.data, kind=sources.DATASET)),
-        predictions=sources.held(ctx, tx, rules.predictions_of(deployment)),
-        known=sources.held(ctx, tx, rules.outcomes_of(deployment)),
+        predictions=sources.held(ctx, tx, rules.predictions_of(watched.asset.name)),
+        known=sources.held(ctx, tx, rules.outcomes_of(watched.asset.name)),
         labels=known,
     )
 
@@ -294,7 +300,8 @@ def _keep_outcomes(ctx: Context, joining: _Joining, target: Target, file: Path, 
 
 @job(
     "monitor.report",
-    on=("asset:{project}/deployment/{deployment}", "ref:{project}/report/{deployment}@main"),
+    on=ON,
+    kind="deployment",
     entry=What.REPORT_MADE,
     role="contributor",
     cli="monitor report",
@@ -309,7 +316,7 @@ def report(ctx: Context, deployment: str) -> Reported:
     with ctx.reading() as tx:
         watched = sources.watched(ctx, tx, deployment)
         window, earlier = _window(ctx, tx, watched)
-    ctx.check_residency(f"deployment/{deployment}: reading")
+    ctx.check_residency(f"{watched.asset.name}: reading")
     figures = reporting.measure(ctx, window)
     payload = _report(watched, window, figures)
     return _keep_report(ctx, watched, window, payload, earlier)
@@ -429,17 +436,17 @@ def _told_report(ctx: Context, number: int, payload: Report, alarms: dict[str, s
 # status
 
 
-@query("monitor.status", on="asset:{project}/deployment/{deployment}", cli="monitor status")
+@query("monitor.status", on=ON, kind="deployment", cli="monitor status")
 def status(ctx: Context, deployment: str) -> Status:
     """Where the watching of a deployment stands: what was collected and joined, and its newest reports."""
     watched = sources.watched(ctx, ctx.tx, deployment)
     collected, predictions = segments.count(ctx.tx, watched.asset.id)
-    outcomes = _payload(ctx, sources.held(ctx, ctx.tx, rules.outcomes_of(deployment)))
+    outcomes = _payload(ctx, sources.held(ctx, ctx.tx, rules.outcomes_of(watched.asset.name)))
     log = sources.log_of(ctx, ctx.tx, watched)
     lying = [path for path in sealed(log) if segments.collected(ctx.tx, watched.asset.id, path.name) is None]
-    found = sources.reports(ctx, ctx.tx, deployment)
+    found = sources.reports(ctx, ctx.tx, watched.asset.name)
     return Status(
-        deployment=deployment,
+        deployment=watched.asset.name,
         segments=collected,
         predictions=predictions,
         waiting=len(lying) + len(unsealed(log)),

@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 ANSWERS: Final = "__falaj_answers"
 LIVE: Final = "__falaj_live"
 EARLY: Final = "__falaj_early"
-LATER: Final = "__falaj_later"
 TRAINING: Final = "__falaj_training"
-_PLACE: Final = "filename, file_row_number"
 
 
 class Growing(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,26 +105,25 @@ def _opened(
 ) -> Iterator[duckdb.DuckDBPyConnection | None]:
     """The files that came since the last report, as views; None where none came.
 
-    `ANSWERS` are all rows but those of shadows; `LIVE` those of the judged version with a probability; `EARLY` its
-    first ones ever; `LATER` those of `LIVE` that are not among them; `TRAINING` what it was trained on.
+    `ANSWERS` are all rows but those of shadows; `LIVE` those of the judged version with a probability; `EARLY` the
+    first ones that it gave before the window; `TRAINING` what it was trained on.
     """
     earlier, fresh = sources.since(ctx, growing.now, growing.before)
     if not fresh:
         yield None
         return
     paths = ctx.ground.contents.checkout(growing.now, folder, fresh)
-    early = sources.first_of(ctx, growing.now, [*earlier, *fresh], folder, model_version=window.number, rows=FIRST)
+    early = sources.first_of(ctx, growing.now, earlier, folder, model_version=window.number, rows=FIRST)
     trained = ctx.ground.contents.checkout(training.version, folder / "training") if training else []
     spill = folder / "spill"
     spill.mkdir()
-    with tables.connect(list(dict.fromkeys([*paths, *early, *trained])), scratch=spill) as con:
-        con.execute(f"CREATE TEMP VIEW {ANSWERS} AS {_rows(paths)}")
+    with tables.connect([*paths, *early, *trained], scratch=spill) as con:
         mine = f"version = {window.number:d} AND output IS NOT NULL"
+        first = f"SELECT * FROM ({_rows(early or paths)}) WHERE {mine}"  # noqa: S608
+        most = FIRST if early else 0
+        con.execute(f"CREATE TEMP VIEW {ANSWERS} AS {_rows(paths)}")
         con.execute(f"CREATE TEMP VIEW {LIVE} AS SELECT * FROM {ANSWERS} WHERE {mine}")  # noqa: S608
-        first = f"SELECT * FROM ({_rows(early or paths)}) WHERE {mine} ORDER BY {_PLACE} LIMIT {FIRST:d}"  # noqa: S608
-        con.execute(f"CREATE TEMP TABLE {EARLY} AS {first}")
-        later = f"SELECT * FROM {LIVE} ANTI JOIN (SELECT {_PLACE} FROM {EARLY}) USING ({_PLACE})"  # noqa: S608
-        con.execute(f"CREATE TEMP VIEW {LATER} AS {later}")
+        con.execute(f"CREATE TEMP TABLE {EARLY} AS {first} ORDER BY filename, file_row_number LIMIT {most:d}")
         if training is not None:
             _open_training(con, training, trained)
         yield con
@@ -158,22 +155,22 @@ def _drift(con: duckdb.DuckDBPyConnection, window: Window) -> Figures:
     asked = window.watch.drift
     if asked is None:
         return figures
-    inputs, early, later = window.served.model.inputs, Sample(con, EARLY), Sample(con, LATER)
+    inputs, early = window.served.model.inputs, Sample(con, EARLY)
     if window.watch.reference == "first":
-        found = measuring.compared(early, later, inputs, prefix=INPUT)
+        found = measuring.compared(early, live, inputs, prefix=INPUT)
     elif window.training is None:
         note = "nothing that the version was trained on has this column"
         found = [ColumnDrift(column=one.name, sort=measuring.sort_of(one), note=note) for one in inputs]
     else:
         found = measuring.compared(Sample(con, TRAINING), live, inputs)
-    found.append(measuring.output_compared(early.numbers("output"), later.numbers("output"), PREDICTION))
+    found.append(measuring.output_compared(early.numbers("output"), live.numbers("output"), PREDICTION))
     return msgspec.structs.replace(figures, columns=measuring.judged(found, asked))
 
 
 def _moments(con: duckdb.DuckDBPyConnection) -> tuple[str | None, str | None]:
     """First and last answer of the judged version in the window."""
-    row = con.execute(f"SELECT min(at), max(at) FROM {LIVE}").fetchone() or (None, None)  # noqa: S608
-    first, last = (None if at is None else moment(at) for at in row)
+    ((first, last),) = con.execute(f"SELECT min(answered_at), max(answered_at) FROM {LIVE}").fetchall()  # noqa: S608
+    first, last = (None if at is None else moment(at) for at in (first, last))
     return first, last
 
 
@@ -185,6 +182,6 @@ def _score(con: duckdb.DuckDBPyConnection, window: Window, asked: ScoreWatch) ->
 
 def _outcomes(con: duckdb.DuckDBPyConnection) -> tuple[Any, Any]:
     """Label and probability of each row, in one order."""
-    found: Any = con.execute(f"SELECT label, output FROM {LIVE}").to_arrow_table()  # noqa: S608
+    found = con.sql(f"SELECT label, output FROM {LIVE}").to_arrow_table()  # noqa: S608
     label = found.column(0).to_numpy(zero_copy_only=False).astype(np.bool_)
     return label, np.asarray(found.column(1).to_numpy(zero_copy_only=False), dtype=np.float64)

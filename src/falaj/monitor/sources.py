@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 import pyarrow.parquet as pq
 
 from falaj.core.encoding import decode
-from falaj.core.errors import Invalid
-from falaj.core.names import Thing, name
+from falaj.core.errors import Invalid, NotFound
+from falaj.core.names import Thing, printable
 from falaj.core.records import Asset, Version
 from falaj.data.contract import from_data
 from falaj.data.records import Contract, ContractVersion, DatasetVersion
 from falaj.data.tables import Format
+from falaj.deploy.bundles import BUNDLES, Bundles
+from falaj.deploy.following import in_force
 from falaj.deploy.records import Deployment
 from falaj.door import Context
 from falaj.gates import records as gates
@@ -28,8 +29,6 @@ from falaj.store.catalog import Held
 from falaj.store.metadata import Transaction
 from falaj.store.rows import ASSET
 
-LOGS = "bundles"
-"""The port by its name; see `store.ground`."""
 DATASET, DEPLOYMENT, REPORT, MODEL, ARTIFACT = "dataset", "deployment", "report", "model", "artifact"
 
 
@@ -63,26 +62,24 @@ class Readable(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.asset.name}:{self.version.number}"
 
 
-class Logs(Protocol):
-    """Where the prediction logs of this host lie; filled by the platform."""
-
-    def log(self, tx: Transaction, deployment: str) -> Path:
-        """The folder of the log of a deployment, by the id of its asset; it need not be there."""
-        ...
-
-
 def log_of(ctx: Context, tx: Transaction, watched: Watched) -> Path:
-    """The folder of a deployment's prediction log on this host."""
-    logs: Logs = ctx.ground.port(LOGS)
-    return logs.log(tx, watched.asset.id)
+    """The folder of a deployment's prediction log on this host; it need not be there."""
+    bundles: Bundles = ctx.ground.port(BUNDLES)
+    return bundles.log(tx, watched.asset.id)
 
 
-def watched(ctx: Context, tx: Transaction, deployment: str) -> Watched:
-    """Raises: NotFound, where nothing of that name is in force."""
-    held = ctx.ground.catalog.resolve(tx, ctx.project.id, Thing(name(deployment), DEPLOYMENT, "main"))
-    return Watched(
-        asset=held.asset, version=held.version, deployment=ctx.ground.catalog.payload(held.asset, held.version)
-    )
+def watched(ctx: Context, tx: Transaction, text: str) -> Watched:
+    """The deployment in force that is meant by `delay` or `delay/production`. Raises: NotFound."""
+    catalog = ctx.ground.catalog
+    asset = catalog.asset(tx, ctx.project.id, ctx.thing(text))
+    found = in_force(tx, catalog, asset)
+    follows = text.partition("/")[2] if not text.startswith(f"{DEPLOYMENT}/") else ""
+    if found is None or (follows and found.deployment.follows.ref != follows):
+        raise NotFound(
+            f"deployment {printable(text)}: no such thing, or not for you",
+            next_step="falaj asset list --kind deployment",
+        )
+    return Watched(asset=asset, version=catalog.version(tx, asset, found.version), deployment=found.deployment)
 
 
 def served(ctx: Context, tx: Transaction, deployment: Deployment) -> Served:
