@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from falaj.cli.render.errors import finding_lines
+from falaj.cli.render.predictions import told_prediction
 from falaj.cli.render.shapes import Lines, entry_of, fields, indented, is_records, joined, page, short, step
 from falaj.cli.text import counted, plain, safe, size, table
 
@@ -96,7 +97,7 @@ def _payload(payload: object) -> list[tuple[str, Any]]:
             told.append(("document digest", value))
         elif key == "report" and isinstance(value, Mapping):
             told.append((key, f"{value.get('failed')} of {value.get('rules')} rules failed"))
-        elif key in ("columns", "inputs") and is_records(value):
+        elif key in ("columns", "inputs") and is_records(value) and all("name" in c for c in value):
             told.append((key, ", ".join(f"{c.get('name')} {c.get('type')}" for c in value)))
         elif key == "rules" and is_records(value):
             told += [("rules" if not at else "", _rule(rule)) for at, rule in enumerate(value)]
@@ -108,6 +109,8 @@ def _payload(payload: object) -> list[tuple[str, Any]]:
 def _rule(rule: Mapping[str, Any]) -> str:
     """A rule of a gate in words: `auc by origin ≥ 0.6`."""
     bound = next((f" {sign} {rule[key]:g}" for sign, key in _BOUNDS if isinstance(rule.get(key), int | float)), "")
+    if "at_most_ms" in rule:
+        return f"latency_p99 ≤ {rule['at_most_ms']:g} ms"
     words = [rule.get("metric") or rule.get("check") or f"approval from a {rule.get('role')}"]
     words += [f"{word} {rule[word]}" for word in ("by", "against") if rule.get(word)]
     return " ".join(map(str, words)) + bound + (" (embedded: waived)" if rule.get("embedded") == "waive" else "")
@@ -140,6 +143,8 @@ def told_log(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
 
 def told_lineage(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
     """Each version under the one that it led to (or came from), once, with its run, code and people."""
+    if "prediction" in result:
+        return told_prediction(result, given)
     nodes = {f"{n['kind']}/{n['name']}:{n['version']}": n for n in result["nodes"]}
     below: dict[str, list[str]] = {address: [] for address in nodes}
     for address, node in nodes.items():

@@ -6,7 +6,7 @@ operation's `faces.cli` has its command here, and each command here has its oper
 """
 
 from falaj.cli.spec import Command
-from falaj.cli.table import assets, deploy, pipelines, rooms, triggers, trust, upkeep
+from falaj.cli.table import assets, deploy, monitor, pipelines, rooms, triggers, trust, upkeep
 from falaj.cli.table.common import GLOBAL
 
 __all__ = ["COMMANDS", "GLOBAL"]
@@ -15,6 +15,7 @@ COMMANDS: tuple[Command, ...] = (
     *assets.COMMANDS,
     *rooms.COMMANDS,
     *deploy.COMMANDS,
+    *monitor.COMMANDS,
     *pipelines.COMMANDS,
     *triggers.COMMANDS,
     *trust.COMMANDS,
