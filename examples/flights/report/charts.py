@@ -61,8 +61,8 @@ class Frame(NamedTuple):
         return self.height - self.bottom
 
 
-WIDE = Frame(960, 300, 56, 132, 16, 52, 9, narrow=False)
-NARROW = Frame(360, 270, 42, 8, 16, 50, 4, narrow=True)
+WIDE = Frame(960, 300, 56, 150, 16, 52, 9, narrow=False)
+NARROW = Frame(360, 270, 50, 8, 16, 50, 4, narrow=True)
 
 
 def score_of(at: Month, of: Sort) -> Score | None:

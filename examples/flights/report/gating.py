@@ -109,7 +109,7 @@ def _row(at: Finding) -> Row:
     shown = number(at.observed, 4, signed=True) if against else measured(at.observed)
     border = ("+" if against else "") + bound(at.bound) if at.bound is not None else None
     cells = (at.title or at.rule, shown if at.observed is not None else None, border, _interval(at))
-    return Row((*cells, count(at.rows or None), badge(words, look), at.text or at.note), look=at.state)
+    return Row((*cells, count(at.rows) if at.rows else None, badge(words, look), at.text or at.note), look=at.state)
 
 
 def _interval(at: Finding) -> Markup | None:

@@ -163,6 +163,8 @@ def alarms(story: Story) -> Markup | None:
         said.append(f"Of {open_} it cannot be told.")
     if story.false_alarm_rule:
         said.append(f"The rule, fixed before the play: {story.false_alarm_rule.rstrip('.')}.")
+    if any(r.worse_by for r in story.reports):
+        said.append("A change of the score above zero is worse than the reference.")
     return joined(
         el("p", " ".join(said)),
         _report_table(story) if story.reports else None,
@@ -171,14 +173,14 @@ def alarms(story: Story) -> Markup | None:
 
 
 def _report_table(story: Story) -> Markup:
-    head: Head = ["Month", Column("Rows", "figure"), Column("Drift", "wide"), Column("Score", "wide"), "False alarm"]
+    head: Head = ["Month", Column("Rows", "figure"), Column("Drift", "wide"), Column("Score", "wide"), "Alarm was"]
     head.append(Column("Why, and what it led to", "wide"))
     return table("Reports of the monitor", head, [_report_row(r) for r in story.reports])
 
 
 def _report_row(report: Report) -> Row:
     drifted = el("div", ", ".join(report.columns), class_="small") if report.columns else None
-    worse = el("div", f"worse by {_signed(report.worse_by)}", class_="small") if report.worse_by else None
+    worse = el("div", f"change {_signed(report.worse_by)}", class_="small") if report.worse_by else None
     led = el("div", "Led to: ", report.led_to, class_="small") if report.led_to else None
     answers = joined(_answer(report.drift), drifted), joined(_answer(report.score), worse)
     why = joined(sentence(report.why), led)
@@ -195,7 +197,7 @@ def _falseness(report: Report) -> Markup | None:
         return None
     if report.false_alarm is None:
         return badge("cannot be told", "muted")
-    return badge("yes, false", "muted") if report.false_alarm else badge("no", "warn")
+    return badge("false", "muted") if report.false_alarm else badge("real", "warn")
 
 
 def _retraining_table(story: Story) -> Markup:

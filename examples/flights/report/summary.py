@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from .charts import score_of
 from .markup import Markup, el
 from .story import Month, Sort, Story, Verdict
-from .words import count, counted, listed, milliseconds, month_span, number, seconds, share, version
+from .words import count, counted, listed, milliseconds, month_span, number, share, version
 
 NAMES: dict[Sort, str] = {
     "frozen": "the first model, never replaced",
@@ -175,8 +175,6 @@ def _tiles(story: Story) -> Iterator[tuple[str, str, str]]:
         yield "Late flights", share(mean), f"of {count(sum(rows for _, rows in late))} scored"
     if story.ledger:
         yield "Ledger", count(story.ledger.entries), "entries, verified" if story.ledger.consistent else "entries"
-    if story.seconds is not None:
-        yield "The year took", seconds(story.seconds), "on this machine"
 
 
 def _tile(name: str, figure: str, beside: str) -> Markup:
