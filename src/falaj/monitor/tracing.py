@@ -18,14 +18,14 @@ from falaj.core.bundle import Role
 from falaj.core.encoding import moment
 from falaj.core.errors import Damaged, MissingPart
 from falaj.core.predictions import Prediction
-from falaj.monitor.collecting import INPUT
 
 SHADOW: Final = "shadow"
-COLUMNS: Final = ("prediction", "row", "at", "revision", "model", "version", "role", "output", "ms", "error")
+AT: Final = "answered_at"
+COLUMNS: Final = ("prediction", "row", AT, "revision", "model", "version", "role", "output", "ms", "error")
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of an answer, as the log or the dataset has it; `where` names the file."""
+    """One line of an answer, as the log or the dataset has it; `where` names the file."""
 
     row: int
     at: str
@@ -40,7 +40,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def in_log(log: Path, prediction: str) -> list[Found]:
-    """The rows of an answer in a log, in their order; none where it is not there.
+    """The lines of an answer in a log, in their order; none where it is not there.
 
     Raises: Damaged for a line with that id that is no prediction.
     """
@@ -60,7 +60,7 @@ def in_log(log: Path, prediction: str) -> list[Found]:
 
 
 def in_files(names: Sequence[str], fetch: Callable[[str], Path], prediction: str) -> list[Found]:
-    """The rows of an answer in collected files.
+    """The lines of an answer in collected files.
 
     Args:
         fetch: brings one of them, by its name.
@@ -74,7 +74,7 @@ def in_files(names: Sequence[str], fetch: Callable[[str], Path], prediction: str
         table = pq.read_table(fetch(str(path)), columns=list(COLUMNS), filters=[("prediction", "=", prediction)])
         if table.num_rows:
             rows = table.drop_columns(["prediction"]).to_pylist()
-            return _told([Found(**{**row, "at": moment(row["at"])}, where=path.name) for row in rows])
+            return _told([Found(at=moment(row.pop(AT)), where=path.name, **row) for row in rows])
     return []
 
 
@@ -85,8 +85,15 @@ def nearest(paths: Iterable[Path], prediction: str) -> list[Path]:
 
 
 def _told(found: list[Found]) -> list[Found]:
-    """The rows that were answered; what a shadow made of them reached nobody."""
-    return sorted((one for one in found if one.role != SHADOW), key=lambda one: one.row)
+    """What was answered with, or tried; what a shadow made of the rows reached nobody."""
+    return [one for one in found if one.role != SHADOW]
+
+
+def answered(found: Sequence[Found]) -> tuple[list[Found], list[Found]]:
+    """The rows that were answered, in their order, and those at which a canary failed before another answered."""
+    last = next((one for one in reversed(found) if one.output is not None), found[-1])
+    mine = [one for one in found if (one.role, one.version) == (last.role, last.version)]
+    return sorted(mine, key=lambda one: one.row), [one for one in found if one not in mine]
 
 
 def _in_segment(path: Path, prediction: str) -> list[bytes]:

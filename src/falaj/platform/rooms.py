@@ -17,6 +17,7 @@ from falaj.gates import operations as gates
 from falaj.gates.kinds import GATE
 from falaj.models import operations as models
 from falaj.models.kinds import MODEL
+from falaj.monitor import lineage_operations
 from falaj.monitor import operations as monitor
 from falaj.monitor.kinds import REPORT
 from falaj.pipelines import operations as pipelines
@@ -56,6 +57,7 @@ ROOMS = (
     gates,
     deploy,
     monitor,
+    lineage_operations,
     triggers,
 )
 

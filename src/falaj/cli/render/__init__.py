@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from falaj.cli.render import assets, deploy, local, pipelines, rooms, shapes, triggers, trust
+from falaj.cli.render import assets, deploy, local, monitor, pipelines, predictions, rooms, shapes, triggers, trust
 from falaj.cli.render.errors import error_lines, failed_findings, finding_lines
 from falaj.cli.render.shapes import Lines, Renderer
 
@@ -18,6 +18,7 @@ RENDERERS: dict[str, Renderer] = {
     "bindings": trust.told_bindings,
     "cancelled": pipelines.told_cancelled,
     "collected": trust.told_collected,
+    "collected_predictions": monitor.told_collected,
     "compared": pipelines.told_compared,
     "contract": rooms.told_contract,
     "data_added": rooms.told_data_added,
@@ -36,15 +37,18 @@ RENDERERS: dict[str, Renderer] = {
     "init": local.told_init,
     "judgement": rooms.told_judgement,
     "keys": trust.told_keys,
+    "labelled": monitor.told_labelled,
     "lineage": assets.told_lineage,
     "log": assets.told_log,
     "login": local.told_login,
     "logout": local.told_logout,
     "model_verified": rooms.told_model_verified,
+    "monitor_status": monitor.told_status,
     "move": assets.told_move,
     "pipeline": pipelines.told_pipeline,
     "pipeline_run": pipelines.told_pipeline_run,
     "plain": shapes.told_plain,
+    "prediction": predictions.told_prediction,
     "predicted": rooms.told_predicted,
     "principal": trust.told_principal,
     "principals": trust.told_principals,
@@ -54,6 +58,7 @@ RENDERERS: dict[str, Renderer] = {
     "receipt": trust.told_receipt,
     "registered": rooms.told_registered,
     "repaired": trust.told_repaired,
+    "report": monitor.told_report,
     "reproduced": pipelines.told_reproduced,
     "rows": shapes.told_rows,
     "run": rooms.told_run,

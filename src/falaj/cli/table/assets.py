@@ -8,6 +8,7 @@ from falaj.cli.table.common import AFTER, EXPECT, LIMIT, REASON, REF, THING, VER
 _PROJECT = "project"
 _ANY = "any asset"
 _REFS = "refs"
+LINEAGE_OF = Arg("thing", f"{THING.help}; prediction:ID for one answer", complete="thing")
 
 COMMANDS: tuple[Command, ...] = (
     Command(
@@ -112,14 +113,19 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "lineage",
         "asset.lineage",
-        "What a version came from (or what came from it): data, code, runs, people.",
+        "What a version, or one answer, came from (or what came from it): data, code, runs, people.",
         (
-            THING,
+            LINEAGE_OF,
             option("direction", "up: what it came from; down: what came from it", choices=("up", "down")),
             option("depth", "at most so many steps", "int"),
         ),
         "lineage",
-        examples=("falaj lineage delay@production", "falaj lineage flights:4 --direction down"),
+        "lineage:lineage",
+        (
+            "falaj lineage delay@production",
+            "falaj lineage flights:4 --direction down",
+            "falaj lineage prediction:01JD8M3V9Y7X2K4T6R8P0N1B5C",
+        ),
         group=_ANY,
     ),
     Command(

@@ -1,0 +1,60 @@
+"""The operation that walks from one answer to everything it came from."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from falaj.core.errors import NotFound
+from falaj.core.ids import is_id
+from falaj.core.names import printable
+from falaj.core.records import Asset
+from falaj.deploy.bundles import BUNDLES, Bundles
+from falaj.deploy.kinds import DEPLOYMENT
+from falaj.door import Context, query
+from falaj.monitor import rules, sources, tracing
+from falaj.monitor.origins import PredictionLineage, lineage_of
+from falaj.monitor.tracing import Found
+from falaj.store.metadata import Transaction
+
+MOST = 1_000
+
+
+@query("prediction.lineage", on="project:{project}", cli="monitor lineage")
+def lineage(ctx: Context, prediction: str) -> PredictionLineage:
+    """Where one answer came from: deployment, model, features, data, run, code, environment, proposer and approver.
+
+    `prediction` is the id that came with the answer. It is looked for in the logs of all deployments of the project on
+    this host, then in what was collected from them. Nothing of its inputs is told.
+    """
+    if is_id(prediction):
+        ctx.check_residency(f"prediction {prediction}: reading")
+        for deployment in ctx.ground.catalog.assets(ctx.tx, ctx.project.id, DEPLOYMENT.name, limit=MOST):
+            if found := _found(ctx, ctx.tx, deployment, prediction):
+                return lineage_of(ctx.tx, ctx.ground.catalog, deployment, prediction, found)
+    raise NotFound(
+        f"prediction {printable(prediction[:40])}: neither in a log on this host nor among collected predictions",
+        next_step="take the id from the answer: parameters.prediction_id",
+    )
+
+
+def _found(ctx: Context, tx: Transaction, deployment: Asset, prediction: str) -> list[Found]:
+    """The rows of an answer of one deployment; in the log first: what is removed there was collected before."""
+    bundles: Bundles = ctx.ground.port(BUNDLES)
+    return tracing.in_log(bundles.log(tx, deployment.id), prediction) or _collected(ctx, tx, deployment, prediction)
+
+
+def _collected(ctx: Context, tx: Transaction, deployment: Asset, prediction: str) -> list[Found]:
+    held = sources.held(ctx, tx, rules.predictions_of(deployment.name))
+    if held is None or held.version.content is None:
+        return []
+    version = held.version
+    names = [file.path for file in ctx.ground.contents.files(version)]
+    with tempfile.TemporaryDirectory(prefix="falaj-", dir=ctx.ground.scratch) as folder:
+
+        def fetch(name: str) -> Path:
+            shutil.rmtree(Path(folder, "one"), ignore_errors=True)
+            return ctx.ground.contents.checkout(version, Path(folder, "one"), [name])[0]
+
+        return tracing.in_files(names, fetch, prediction)
