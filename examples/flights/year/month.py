@@ -1,0 +1,249 @@
+"""A month: its flights are asked about, its outcomes arrive, drift and score are judged, and what must be is begun."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from examples.flights.report import story as s
+from examples.flights.year.asking import Row, requests_of, told
+from examples.flights.year.opening import approve, evidence, keep_version, month_name, propose, training_may_read
+from examples.flights.year.rollouts import NEWCOMER, ask_in_rounds
+from examples.flights.year.telling import now
+from examples.flights.year.verdicts import came_of, keep_verdict
+
+if TYPE_CHECKING:
+    from examples.flights.year.play import Play
+
+WAIT_S = 120.0
+SKYWEST = "OO"
+PASSENGERS = 150
+
+
+class Traffic(NamedTuple):
+    """How many flights of a month are asked about; `alone` of them one by one, the others in batches of `batch`."""
+
+    questions: int
+    alone: int
+    batch: int
+
+
+def play_month(play: Play, month: int, traffic: Traffic, *, strict: bool, last: bool) -> None:
+    """One month, from its first question to what follows from it.
+
+    Args:
+        strict: whether the candidate that fails in traffic is put out in this month.
+        last: no month follows.
+    """
+    teller = play.teller
+    teller.month = f"2013-{month:02d}"
+    teller.chapter(f"{teller.month}  {month_name(month)}")
+    play.in_force[month] = play.stable
+    _feeds(play, month)
+    rows = _questions(play, month, traffic.questions)
+    play.asked[month] = rows
+    answers = ask_in_rounds(play, requests_of(rows, teller.month, alone=traffic.alone, batch=traffic.batch))
+    play.answered[month] = {key: (value, a.version) for a in answers for key, value in a.probabilities.items()}
+    teller.event("passengers", told(answers))
+    if strict:
+        _strict(play, month)
+    _let_finish(play, rows)
+    _outcomes(play, month)
+    alarmed = _watch(play, month)
+    retrained = _started(play) if alarmed else None
+    if retrained is None:
+        retrained = None if last else _for_comparison(play)
+    if retrained is not None:
+        play.retrained[month + 1] = retrained
+
+
+def _let_finish(play: Play, rows: list[Row]) -> None:
+    """A rollout that is still underway is given the requests that it waits for: the month's flights, asked again."""
+    for time_ in range(3):
+        if play.watching.settled()["rollout"] is None:
+            return
+        ask_in_rounds(play, requests_of(rows, f"{play.teller.month}-more-{time_}", alone=300, batch=15))
+
+
+def _feeds(play: Play, month: int) -> None:
+    """What was reported during the month. That nothing counts before it was known is the work of the join."""
+    operations = play.cast["operations"]
+    for feed in ("weather", "departures"):
+        operations.add_data(feed, play.data.feed(feed, month))
+
+
+def _questions(play: Play, month: int, count: int, carrier: str = "") -> list[Row]:
+    """Flights of the month with their features as they were known two hours before each; no outcome is among them."""
+    operations = play.cast["operations"]
+    file = play.data.questions(month, count, carrier=carrier)
+    asked = operations.add_data("schedule", file, ref="asked", mode="replace")
+    joined = operations.call(
+        "features.join", service="delay_v1", rows=f"schedule:{asked.version}", at="decided_at", into="delay_questions"
+    )
+    rows: list[Row] = operations.data(f"delay_questions:{joined['version']}").table().to_pylist()
+    return rows
+
+
+def _outcomes(play: Play, month: int) -> None:
+    """The month is over: what came of its flights is published, and becomes the gate's evidence."""
+    added = play.cast["operations"].add_data("flights", play.data.flights(month), ref="landed")
+    play.landed[month] = added.version
+    keep_version(play, f"flights:{added.version}", f"to {month_name(month)}")
+    training_may_read(play, play.landed[month - 1], month - 1)
+    evidence(play, month)
+
+
+def _watch(play: Play, month: int) -> bool:
+    """Predictions are collected, outcomes joined, drift and score judged. Returns: whether there is an alarm."""
+    teller, operations = play.teller, play.cast["operations"]
+    operations.call("monitor.collect", deployment="delay")
+    labelled = operations.call("monitor.labels", deployment="delay")["counts"]
+    report = operations.call("monitor.report", deployment="delay")
+    score = report["scored"] or {}
+    worse = score.get("worse_by")
+    kept = s.Report(
+        at=now(),
+        month=teller.month,
+        version=report["version"],
+        rows=report["rows"],
+        drift=_answer(report["drift"]),
+        score=_answer(report["score"]),
+        columns=tuple(one["column"] for one in report["columns"] if one["significant"] and one["large"]),
+        worse_by=s.Estimate(**worse) if worse else None,
+        why="; ".join(report["why"]),
+        entry=report["entry"],
+    )
+    teller.reports.append(kept)
+    teller.drift += [
+        s.Drift(
+            month=teller.month,
+            column=one["column"],
+            psi=one["psi"],
+            p=one["p"],
+            significant=one["significant"],
+            large=one["large"],
+            rows=one["rows"][1],
+        )
+        for one in report["columns"]
+    ]
+    play.labelled[month] = labelled
+    words = f"{labelled['joined']:,} outcomes joined, {labelled['without']} cancelled"
+    teller.event("falaj", f"{words}: {kept.why}", "alarm" if kept.alarmed else "done", entry=kept.entry, major=True)
+    return kept.alarmed
+
+
+def _answer(word: str) -> Any:
+    return "not_enough_data" if word == "not_asked" else word
+
+
+def _started(play: Play) -> int | None:
+    """What the trigger started by itself, to its end; what passed the gate risk looks at. Returns: the version."""
+    teller = play.teller
+    start = _waited(play)
+    run = start["runs"][-1] if start["runs"] else ""
+    told_run = play.cast["science"].call("run.steps", run=run) if run else {"steps": ()}
+    steps = [one["state"] for one in told_run["steps"]]
+    number = int(start["registered"].rpartition(":")[2]) if start["registered"] else None
+    about = f"retrained after the alarm of {month_name(int(teller.month[5:]))}"
+    error = start["error"] or {}
+    outcome: Any = "taken" if start["state"] == "done" else start["state"]
+    what = f"start {start['number']} by entry {start['cause_entry']}: pipeline delay → delay v{number}"
+    seconds = _seconds(start)
+    if number is not None:
+        keep_version(play, f"delay:{number}", about)
+    for verdict in start["verdicts"] or _verdicts_of(error):
+        keep_verdict(play, verdict, about, "refused" if outcome == "refused" else "approved")
+    teller.event(
+        "retrainer",
+        f"{what}: {_said(error) if error else 'passes the gate'}",
+        "refused" if outcome == "refused" else "done" if outcome == "taken" else "failed",
+        seconds=seconds,
+        major=True,
+    )
+    teller.retrainings.append(
+        s.Retraining(
+            month=teller.month,
+            trigger=start["trigger"],
+            cause=start["cause_entry"] or 0,
+            cause_what=", ".join(start["conditions"]),
+            run=run,
+            seconds=seconds,
+            steps=steps.count("done"),
+            cached=steps.count("cached"),
+            model=number,
+            outcome=outcome,
+            why=_said(error) if error else "",
+        )
+    )
+    if start["state"] == "done" and start["became"] == "proposed":
+        approve(play, reason=f"looked at: {about}")
+        play.watching.settled()
+    return number
+
+
+def _waited(play: Play) -> dict[str, Any]:
+    """The newest start of the trigger, once it has ended. Raises: SystemExit where none does in time."""
+    give_up = time.monotonic() + WAIT_S
+    seen = len(play.teller.retrainings)
+    while time.monotonic() < give_up:
+        (trigger,) = play.cast["risk"].call("trigger.list", trigger="retrain-delay", limit=5)
+        ended = [one for one in trigger["history"] if one["ended_at"] and one["state"] != "covered"]
+        waiting = [one for one in trigger["history"] if not one["ended_at"]]
+        if ended and not waiting and not trigger["causes"] and ended[0]["number"] > play.last_start:
+            play.last_start = ended[0]["number"]
+            return dict(ended[0])
+        time.sleep(0.2)
+    raise SystemExit(f"the trigger started nothing within {WAIT_S:.0f} s, after {seen} starts before")
+
+
+def _seconds(start: dict[str, Any]) -> float | None:
+    from datetime import datetime
+
+    if not start["began_at"] or not start["ended_at"]:
+        return None
+    return (datetime.fromisoformat(start["ended_at"]) - datetime.fromisoformat(start["began_at"])).total_seconds()
+
+
+def _verdicts_of(error: dict[str, Any]) -> list[str]:
+    facts = error.get("facts") or {}
+    return list(facts.get("verdicts") or ([facts["verdict"]] if facts.get("verdict") else []))
+
+
+def _said(error: dict[str, Any]) -> str:
+    """An error in words, with the rules that failed."""
+    facts = error.get("facts") or {}
+    failed = [f"{f['title']} {f['text']}" for f in facts.get("findings") or () if f["state"] == "failed"]
+    return f"{error.get('message', error.get('code', ''))}" + (f": {'; '.join(failed)}" if failed else "")
+
+
+def _for_comparison(play: Play) -> int:
+    """No alarm: a model is trained all the same, to be compared with; nobody proposes it. Returns: its version."""
+    told = play.cast["science"].run_pipeline("delay", {"leaves": [15]}, source=play.folder)
+    return int(told["registered"][-1].rpartition(":")[2])
+
+
+def _strict(play: Play, month: int) -> None:
+    """A candidate that passes on paper fails in traffic: a site asks about an airline that it has never seen."""
+    teller, cast = play.teller, play.cast
+    cast.falaj("science", "pipeline run strict", "a strict variant is trained on the last three months")
+    (newest,) = cast["science"].call("asset.log", thing="model/delay")["versions"][:1]
+    version = int(newest["version"])
+    keep_version(play, f"delay:{version}", "strict: an unknown carrier is an error")
+    propose(play, "science", version, "which takes an airline that it has not seen for an error")
+    approve(play)
+    rows = _questions(play, month, 900)
+    skywest = _questions(play, month, 10, carrier=SKYWEST)
+    requests = requests_of(rows, f"{teller.month}-again", alone=600, batch=15)
+    every = max(1, len(requests) // PASSENGERS)
+    mixed = []
+    for place, one in enumerate(requests):
+        mixed.append(one)
+        if place % every == 0:
+            mixed.append(([skywest[place // every % len(skywest)]], f"{NEWCOMER}-{place}"))
+    teller.event("passengers", f"of SkyWest ask about its {len(skywest)} flights of the month, among all others")
+    before = play.stable
+    answers = ask_in_rounds(play, mixed)
+    teller.event("passengers", told(answers))
+    if play.stable != before:
+        raise SystemExit("the strict candidate was not taken back")
+    came_of(play, version, "rolled back by itself")
