@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from falaj.core.errors import Invalid
+from falaj.deploy.statistics import chi_square_tail
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -86,23 +87,6 @@ def _joined(a: Ints, b: Ints) -> tuple[Ints, Ints]:
         small += 1
     together = ([a[:small].sum()], [b[:small].sum()])
     return np.concatenate([together[0], a[small:]]), np.concatenate([together[1], b[small:]])
-
-
-def chi_square_tail(statistic: float, freedom: int) -> float:
-    """The chance that a chi-square value of so many degrees of freedom is at least so large.
-
-    The finite sum for whole degrees of freedom. Source: Abramowitz and Stegun (1964), 26.4.4 and 26.4.5.
-    """
-    if statistic <= 0 or freedom < 1:
-        return 1.0
-    half = statistic / 2
-    tail = math.erfc(math.sqrt(half)) if freedom % 2 else math.exp(-half)
-    at = 0.5 if freedom % 2 else 1.0
-    log_half = math.log(half)
-    while at < freedom / 2:
-        tail += math.exp(at * log_half - half - math.lgamma(at + 1))
-        at += 1
-    return min(1.0, tail)
 
 
 def kolmogorov_smirnov(reference: Floats, live: Floats) -> tuple[float, float]:
