@@ -54,6 +54,7 @@ def sample(field: str, project: str) -> Any:
         "token": ID,
         "binding": ID,
         "verdict": ID,
+        "prediction": ID,
         "deployment": "delay",
     }
     return plausible.get(field, "word")
