@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from falaj.cli.render.shapes import Lines, indented, joined
-from falaj.cli.text import counted, plain, safe, table
+from falaj.cli.text import plain, safe, table
 
 SHOWN = 10
 
@@ -53,7 +53,7 @@ def _admitted(admitted: Mapping[str, Any]) -> list[tuple[str, str]]:
         return []
     approved = f"approved by {plain(admitted['approved_by'])}" if admitted["approved_by"] else "no approval asked"
     by = ", ".join(f"gate {safe(one)}" for one in admitted["gates"])
-    verdicts = f"{counted(len(admitted['verdicts']), 'verdict')} {', '.join(map(safe, admitted['verdicts']))}"
+    verdicts = f"verdict{'' if len(admitted['verdicts']) == 1 else 's'} {', '.join(map(safe, admitted['verdicts']))}"
     how = f"by rollout {safe(admitted['rollout'])}" if admitted["rollout"] else ""
     return [
         ("let in", joined(f"{safe(admitted['ref'])} {plain(admitted['at'])}", how)),
