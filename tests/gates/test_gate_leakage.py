@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from falaj.cli.commands.config import from_features
+from falaj.core.names import Thing
+from falaj.gates.knowledge import known_of
 from falaj.gates.leakage import Known, judged
+from tests.features.test_features_project import FEATURES as PROJECT_FEATURES
+from tests.features.test_features_project import TABLES
+from tests.features.test_features_project import contract as tables
 from tests.gates.conftest import Begin, maintainer
 from tests.gates.kites import CODE, CONTRACT, ENVIRONMENT, World, failed
 from tests.gates.test_gate_evidence import refused
 from tests.models.files import dumped, town_model
+from tests.pipelines.house import Project
+from tests.pipelines.test_pipeline_features import PIPELINE, add
 
 RULE = "  - check: no_leakage\n"
 TITLE = "check no_leakage"
@@ -177,3 +185,24 @@ def test_features_are_known_where_their_view_says_from_when(world_one: Begin, cr
         assert (finding.passed, finding.note.partition(", and names")[0]) == (False, says)
     else:
         assert (finding.passed, finding.note) == (True, "1 declared by contract flown v1, 1 features of kite_v1 v1")
+
+
+def test_features_that_a_step_of_a_pipeline_joined_stand_in_the_lineage(tmp_path: Path) -> None:
+    project = Project(tmp_path / "flights", data=False)
+    try:
+        project.call("config.apply", files=[tables(name) for name in TABLES])
+        for name in TABLES:
+            add(project, name)
+        project.write(PIPELINE, features=PROJECT_FEATURES)
+        texts = from_features(project.folder / "features.py")
+        project.call("config.apply", files=[{"path": path, "text": text} for path, text in texts.items()])
+        project.apply()
+        (made,) = [s.output for s in project.run().steps if s.step == "temperatures"]
+        ground = project.platform.ground
+        with ground.database.read() as tx:
+            held = ground.catalog.resolve(tx, ground.catalog.project(tx, "flights").id, Thing.parse(made))
+        known = known_of(ground, held.asset.project, held.version, None, scratch=tmp_path)
+    finally:
+        project.platform.close()
+    assert set(known.features) == {"temp", "dep_delay_mean_3h", "busy"}
+    assert (known.troubles, known.incomplete) == ((), "")
