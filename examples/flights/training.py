@@ -21,7 +21,8 @@ COLUMNS = [*TEXT, *NUMBERS, *KNOWN]
 LABEL = "arr_delay > 30"
 
 ROWS_OF_SCHEDULE = f"""
-    SELECT carrier, origin, dest, tailnum, hour, minute, isodow(make_date(year, month, day)) AS weekday, distance,
+    SELECT month, carrier, origin, dest, tailnum, distance, hour, minute,
+           isodow(make_date(year, month, day)) AS weekday,
            dep_delay, {LABEL} AS late, day % 7 = 0 AS held_out,
            time_hour + to_minutes(minute) - INTERVAL 2 HOUR AS decided_at
     FROM flights WHERE arr_delay IS NOT NULL
@@ -45,10 +46,14 @@ def boosted(encode: OrdinalEncoder, columns: list[str], leaves: int) -> Pipeline
     none.
     """
     text = [columns.index(name) for name in columns if name in TEXT]
-    trees = HistGradientBoostingClassifier(
+    return make_pipeline(make_column_transformer((encode, text), remainder="passthrough"), trees(leaves))
+
+
+def trees(leaves: int) -> HistGradientBoostingClassifier:
+    """Eighty of them; a leaf has a hundred flights or more."""
+    return HistGradientBoostingClassifier(
         max_leaf_nodes=leaves, max_iter=80, min_samples_leaf=100, early_stopping=False, random_state=0
     )
-    return make_pipeline(make_column_transformer((encode, text), remainder="passthrough"), trees)
 
 
 def days(data: pa.Table, *, held_out: bool) -> pa.Table:

@@ -48,7 +48,7 @@ def scores(story: Story) -> Markup | None:
         el("p", "Bars through the marks are 95 % intervals. Where they overlap, a difference may be chance."),
         charts.legend(),
         figures,
-        more("All figures as a table", _score_table(months)),
+        more("All figures as a table", _score_table(story.months)),
     )
 
 
@@ -65,17 +65,15 @@ def _figure(title: str, note: str, drawn: Markup) -> Markup:
     return el("figure", el("figcaption", el("h3", title), el("p", note)), drawn)
 
 
-def _score_table(months: list[Month]) -> Markup:
+def _score_table(months: Sequence[Month]) -> Markup:
     columns: Head = ["Month", Column("Flights", "figure"), Column("Scored", "figure")]
     columns += [Column("No outcome", "figure"), Column("Late", "figure"), "Chosen by", "Version"]
     columns += [Column(n, "figure") for n in ("AUC (95 %)", "Brier (95 %)", "To frozen (95 %)", "Mean predicted")]
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for at in months:
-        for line in charts.LINES:
-            found = charts.score_of(at, line.of)
-            if found:
-                whole = (month(at.month), count(at.flights), count(at.labelled), count(at.cancelled), share(at.late))
-                rows.append((*whole, line.name, *_score_cells(found)))
+        whole = (month(at.month), count(at.flights), count(at.labelled), count(at.cancelled), share(at.late))
+        found = [(line.name, *_score_cells(s)) for line in charts.LINES if (s := charts.score_of(at, line.of))]
+        rows += [(*whole, *cells) for cells in found or [("learned from" if at.training else None, *[None] * 5)]]
     return table("Scores by month", columns, rows)
 
 

@@ -26,11 +26,12 @@ def section(story: Story) -> Markup:
         sentences.insert(0, "The play broke off before its end: what follows is what had happened until then.")
     if not sentences:
         sentences = ["Nothing has happened yet."]
+    tiles = [_tile(*t) for t in _tiles(story)]
     return el(
         "section",
         el("h2", "In short", id="short"),
         el("ul", [el("li", s) for s in sentences], class_="short"),
-        el("dl", [_tile(*t) for t in _tiles(story)], class_="tiles"),
+        el("dl", tiles, class_="tiles") if tiles else None,
         aria_labelledby="short",
     )
 
