@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from falaj.core.encoding import moment
 from falaj.core.ids import new_id
@@ -17,7 +20,7 @@ from falaj.core.predictions import SEALED, Prediction
 from falaj.deploy.bundles import BUNDLES, Bundles
 from falaj.store.segments import SEGMENT, Segment
 from tests.models import files
-from tests.models.kites import House, kites, make
+from tests.models.kites import House, kites, make, reopened
 
 DEPLOYMENT = """\
 deployment: delay
@@ -40,6 +43,13 @@ class Deployed:
         self.house.register(self.house.model(3))
         self.house.promote(1)
         self.house.apply("deploy/production.yaml", text)
+
+    @classmethod
+    def reopened(cls, place: Path) -> Deployed:
+        """The project that lies there."""
+        found = cls.__new__(cls)
+        found.house = reopened(place)
+        return found
 
     def call(self, operation: str, **args: Any) -> Any:
         return self.house.call(operation, **args)
@@ -73,6 +83,14 @@ class Deployed:
         """What happened, as another version of the dataset that the deployment names."""
         self.house.add("kites", table)
 
+    def table(self, dataset: str) -> pa.Table:
+        """Every row of a dataset's `main`, whatever the number of its files."""
+        session, parts = self.house.platform.session("kites"), []
+        for file in self.call("data.files", thing=f"{dataset}@main")["files"]:
+            data = b"".join(session.stream("data.get", {"thing": f"{dataset}@main", "path": file["path"]}))
+            parts.append(pq.read_table(pa.BufferReader(data)))
+        return pa.concat_tables(parts, promote_options="permissive")
+
     def entries(self, what: str) -> list[dict[str, Any]]:
         found = self.call("ledger.log", scope="project:kites", limit=500)["items"]
         return [one for one in found if one["what"] == what]
@@ -84,8 +102,6 @@ def asked(table: pa.Table, *, start: int = 0, version: int = 1, **more: Any) -> 
     Args:
         more: other fields of every line.
     """
-    import numpy as np
-
     rows = np.column_stack([table[name].to_numpy(zero_copy_only=False) for name in ("town", "wind")]).astype(object)
     output = files.town_model(3).predict_proba(rows)[:, 1]
     return [
@@ -120,8 +136,6 @@ def written(log: Path, lines: Sequence[Prediction]) -> Path:
 
 def windy(table: pa.Table, by: float) -> pa.Table:
     """The same kites in another wind."""
-    import pyarrow.compute as pc
-
     return table.set_column(table.column_names.index("wind"), "wind", pc.add(table["wind"], by))
 
 

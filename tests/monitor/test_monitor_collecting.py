@@ -1,0 +1,195 @@
+"""Collecting: every line of the log is a row once, sealed by the digest of its segment, whatever ends the process."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from falaj.core import predictions
+from falaj.core.digests import sha256
+from falaj.core.errors import FalajError, NotFound
+from falaj.monitor.errors import SegmentChanged
+from tests.monitor.watched import Deployed, asked, kites, written
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_line_is_a_row_with_its_inputs_under_their_own_names(deployed: Deployed) -> None:
+    lines = asked(kites(250, seed=5))
+    failed = msgspec.structs.replace(lines[7], output=None, error="the model failed")
+    written(deployed.log, [*lines[:7], failed, *lines[8:200]])
+    written(deployed.log, lines[200:])
+    told = deployed.collect()
+    assert (told["segments"], told["rows"], told["total"], told["version"]) == (2, 250, 250, 1)
+    found = deployed.table("delay_predictions")
+    assert found["prediction"].to_pylist() == [line.id for line in lines]
+    assert found["input_wind"].to_pylist() == [line.inputs["wind"] for line in lines]
+    assert found["input_town"].to_pylist() == [line.inputs["town"] for line in lines]
+    assert found["key"].to_pylist() == [line.key for line in lines]
+    assert found["output"].null_count == 1
+    assert found["error"].to_pylist()[7] == "the model failed"
+    assert [at.isoformat(timespec="microseconds") for at in found["answered_at"].to_pylist()] == [
+        line.at.replace("Z", "+00:00") for line in lines
+    ]
+    payload = deployed.call("asset.show", thing="delay_predictions@main")["shown"]["payload"]
+    types = {column["name"]: column["type"] for column in payload["columns"]}
+    assert (types["input_wind"], types["input_town"], types["output"], payload["rows"]) == (
+        "number",
+        "string",
+        "number",
+        250,
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "kept"),
+    [
+        ([1, 2, None], "integer", [1, 2, None]),
+        ([1, 2.5], "number", [1.0, 2.5]),
+        ([True, None, False], "boolean", [True, None, False]),
+        ([True, 1], "string", ["true", "1"]),
+        (["a", 1, None], "string", ["a", "1", None]),
+        ([None, None], "string", [None, None]),
+        ([1, 2**70], "number", [1.0, float(2**70)]),
+        (["at", "version"], "string", ["at", "version"]),
+    ],
+    ids=str,
+)
+def test_a_column_has_the_one_type_that_holds_all_of_its_values(
+    deployed: Deployed, values: list[object], kind: str, kept: list[object]
+) -> None:
+    lines = asked(kites(len(values), seed=5))
+    changed = [msgspec.structs.replace(line, inputs={"version": v}) for line, v in zip(lines, values, strict=True)]
+    written(deployed.log, changed)
+    deployed.collect()
+    assert deployed.table("delay_predictions")["input_version"].to_pylist() == kept
+    payload = deployed.call("asset.show", thing="delay_predictions@main")["shown"]["payload"]
+    assert {"name": "input_version", "type": kind, "classification": None} in payload["columns"]
+
+
+def test_a_segment_is_collected_once_and_sealed_by_its_digest(deployed: Deployed) -> None:
+    path = written(deployed.log, asked(kites(20, seed=5)))
+    digest = sha256(path.read_bytes())
+    assert deployed.collect()["removed"] == 1
+    assert not path.exists()
+    again = deployed.collect()
+    assert (again["segments"], again["rows"], again["version"], again["entry_id"]) == (0, 0, 1, "")
+    (row,) = deployed.segments
+    assert (row.segment, row.sha256, row.rows, row.version) == (path.name, digest, 20, 1)
+    (entry,) = deployed.entries("predictions.collected")
+    told = deployed.call("ledger.show", entry=str(entry["leaf"]), scope="project:kites")
+    assert told["detail"]["segments"] == [{"segment": path.name, "sha256": digest, "rows": 20}]
+    assert deployed.call("ledger.verify")["ok"]
+
+
+def test_the_next_segments_join_those_that_are_there(deployed: Deployed) -> None:
+    first, second = asked(kites(20, seed=5)), asked(kites(30, seed=6), start=100)
+    written(deployed.log, first)
+    deployed.collect()
+    written(deployed.log, second)
+    told = deployed.collect()
+    assert (told["previous"], told["version"], told["rows"], told["total"]) == (1, 2, 30, 50)
+    ids = deployed.table("delay_predictions")["prediction"].to_pylist()
+    assert ids == [line.id for line in [*first, *second]]
+
+
+def test_what_was_collected_and_lies_there_still_is_removed_and_not_collected_again(deployed: Deployed) -> None:
+    """As after a kill between the commit and the removal."""
+    path = written(deployed.log, asked(kites(20, seed=5)))
+    data = path.read_bytes()
+    deployed.collect()
+    path.write_bytes(data)
+    told = deployed.collect()
+    assert (told["removed"], told["rows"], told["total"], path.exists()) == (1, 0, 20, False)
+
+
+def test_other_bytes_under_the_name_of_a_collected_segment_are_refused(deployed: Deployed) -> None:
+    path = written(deployed.log, asked(kites(20, seed=5)))
+    deployed.collect()
+    path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in asked(kites(3, seed=9))))
+    with pytest.raises(SegmentChanged, match=path.name):
+        deployed.collect()
+    assert path.exists()
+    assert deployed.table("delay_predictions").num_rows == 20
+
+
+@pytest.mark.parametrize(
+    "damage", [b"{}\n", b"not a line\n", b'{"id": "cut', b"\xff\n"], ids=["other", "text", "cut", "bytes"]
+)
+def test_a_damaged_segment_stays_where_it_lies_and_keeps_no_other_from_being_collected(
+    deployed: Deployed, damage: bytes
+) -> None:
+    bad = written(deployed.log, asked(kites(20, seed=5)))
+    with bad.open("ab") as stream:
+        stream.write(damage)
+    written(deployed.log, asked(kites(30, seed=6)))
+    told = deployed.collect()
+    assert (told["damaged"], told["rows"], bad.exists()) == ([bad.name], 30, True)
+
+
+def test_what_a_dead_server_left_is_sealed_and_collected(deployed: Deployed) -> None:
+    path = written(deployed.log, asked(kites(20, seed=5)))
+    left = path.rename(path.with_suffix(predictions.OPEN))
+    with left.open("ab") as stream:
+        stream.write(b'{"id": "01')  # torn by its end: never acknowledged
+    assert deployed.collect()["rows"] == 20
+
+
+def test_nothing_predicted_is_nothing_collected(deployed: Deployed) -> None:
+    told = deployed.collect()
+    assert (told["version"], told["rows"], told["segments"]) == (None, 0, 0)
+    with pytest.raises(NotFound):
+        deployed.call("monitor.collect", deployment="other")
+    with pytest.raises(NotFound):
+        deployed.call("monitor.collect", deployment="delay/staging")
+    assert deployed.call("monitor.collect", deployment="delay/production")["deployment"] == "delay"
+
+
+def test_two_that_collect_at_once_collect_once(deployed: Deployed) -> None:
+    written(deployed.log, asked(kites(20, seed=5)))
+    session = deployed.house.platform.session("kites")
+
+    def meanwhile(what: str, _done: int, _total: int) -> None:
+        if what == "reading the log":
+            deployed.collect()
+
+    with pytest.raises((FalajError, FileNotFoundError)):
+        session.call("monitor.collect", {"deployment": "delay"}, progress=meanwhile)
+    assert deployed.table("delay_predictions").num_rows == 20
+    assert len(deployed.segments) == 1
+
+
+@pytest.mark.faults
+def test_killed_anywhere_nothing_is_lost_and_nothing_doubled(
+    deployed: Deployed, tmp_path: Path, rng: random.Random
+) -> None:
+    place, kills = deployed.house.folder.parent, 16
+    prepared = tmp_path / "prepared"
+    prepared.mkdir()
+    lines = [asked(kites(10, seed=at), start=100 * at) for at in range(kills)]
+    digests = {hashlib.sha256(written(prepared, some).read_bytes()).hexdigest() for some in lines}
+    assert deployed.log.is_dir()
+    deployed.house.platform.close()
+    words = [str(place), str(prepared), str(rng.randrange(2**32)), str(kills)]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.monitor.killed", *words], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    ends = done.stdout.split("\n")[:-1]
+    assert ends[0] == "ended", done.stderr
+    assert set(ends) <= {"ended", "killed"}, done.stderr
+    assert ends.count("killed") >= kills // 2
+    after = Deployed.reopened(place)
+    after.collect()
+    found = after.table("delay_predictions")["prediction"].to_pylist()
+    assert sorted(found) == sorted(line.id for some in lines for line in some)
+    assert {row.sha256.removeprefix("sha256:") for row in after.segments} == digests
+    assert list(after.log.glob("*.jsonl")) == []
+    assert after.call("ledger.verify")["ok"]
+    assert after.call("store.verify")["ok"]
+    after.house.platform.close()
