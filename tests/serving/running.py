@@ -31,14 +31,14 @@ class Told(NamedTuple):
 class Running:
     """A server at work on a folder. What it says of itself is in `said`."""
 
-    def __init__(self, folder: Path, *more: str) -> None:
+    def __init__(self, folder: Path, *more: str, key: str = KEY) -> None:
         self.folder = folder
         self._said = folder.with_name(f"{folder.name}-{time.monotonic_ns()}.jsonl")
         with self._said.open("w") as out:
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, "-W", "error", "-m", "falaj.cli.main", "serve", str(folder)),
-                    *("--key", KEY, "--listen", "127.0.0.1:0", *more),
+                    *("--key", key, "--listen", "127.0.0.1:0", *more),
                 ],
                 stderr=out,
                 stdout=subprocess.DEVNULL,
