@@ -118,6 +118,19 @@ def test_a_column_is_late_where_any_contract_in_the_lineage_says_so(world_one: B
     assert finding["note"] == "wind: known only after landing, says contract kites v2"
 
 
+def test_a_column_that_tells_the_label_alone_is_named(world_one: Begin) -> None:
+    w = world_one("  - {metric: auc, at_least: 0.1}\n" + RULE)
+    run = w.owner.call("run.start", name="train", code=CODE, environment=ENVIRONMENT)
+    w.owner.call("run.use", run=run.id, thing="kites@main")
+    model = w.owner.stage(dumped(town_model(), w.folder / "model.skops"))
+    made = w.owner.call(
+        "model.register", model="kite", files=[model], label="minutes > 10", run=run.id, columns=["town", "minutes"]
+    )
+    note = failed(refused(w, made.version))[TITLE]["note"]
+    assert note.startswith("minutes: it is what is predicted; when town is known is declared nowhere")
+    assert note.endswith("alarm: told by one column alone: minutes (AUC 1.00)")
+
+
 FEATURES = """
 import falaj as fj
 

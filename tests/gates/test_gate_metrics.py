@@ -36,6 +36,23 @@ def test_every_metric_agrees_with_scikit_learn_ties_included(rows):
     assert m.mean_error(y, p) == pytest.approx(p.mean() - y.mean(), abs=1e-12)
 
 
+def test_a_column_that_tells_the_label_alone_is_suspicious():
+    label, chance, _ = sample()
+    draw = np.random.default_rng(4)
+    told = np.where(label, 50.0, -10.0) + draw.normal(0, 10, len(label))
+    gaps = np.where(draw.uniform(size=len(label)) < 0.5, told, np.nan)
+    few = np.where(np.arange(len(label)) < 199, told, np.nan)
+    columns = {"told": told, "against": -told, "gaps": gaps, "few": few, "chance": chance, "same": np.zeros(len(label))}
+    found = m.suspicious([bool(one) for one in label], columns)
+    assert set(found) == {"told", "against", "gaps"}
+    assert found["told"] == pytest.approx(oracle.roc_auc_score(label, told))
+    assert found["told"] == pytest.approx(found["against"])
+    here = ~np.isnan(gaps)
+    assert found["gaps"] == pytest.approx(oracle.roc_auc_score(label[here], gaps[here]))
+    assert m.suspicious([None] * len(label), columns) == {}
+    assert m.suspicious([True] * len(label), columns) == {}
+
+
 @given(two_classes)
 def test_auc_is_the_share_of_pairs_in_order(rows):
     wins = [(a > b) + (a == b) / 2 for yes, a in rows if yes for no, b in rows if not no]

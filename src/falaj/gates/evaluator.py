@@ -146,6 +146,8 @@ def _measured(
                 other.add(seen)
                 progress("scoring", len(rows.label), max(data.rows, len(rows.label)))
             figures = _figures(gate, rows, other)
+            if "no_leakage" in checks.asked(gate) and rows.first is not None:
+                figures = _watched(figures, rows, [one.name for one in model.inputs])
             return _timed(gate, ours, rows.first, figures) if gate.latency_ms else figures
     except FalajError as error:
         return Evidence(unmeasured={"metrics": _why(error)})
@@ -171,6 +173,26 @@ def _figures(gate: Gate, rows: _Rows, other: _Holder) -> Evidence:
     if other.trouble:
         found = msgspec.structs.replace(found, unmeasured={**found.unmeasured, "holder": other.trouble})
     return found
+
+
+def _watched(evidence: Evidence, rows: _Rows, inputs: Sequence[str]) -> Evidence:
+    """The evidence with those inputs that tell the label alone, by the first batch."""
+    import pyarrow as pa
+
+    from falaj.gates import metrics
+
+    batch = rows.first
+    assert batch is not None  # noqa: S101  the caller looked
+    numbers = [one for one in inputs if _is_number(batch.schema.field(one).type)]
+    columns = {one: batch.column(one).cast(pa.float64()).to_numpy(zero_copy_only=False) for one in numbers}
+    found = metrics.suspicious(rows.label[: batch.num_rows], columns)
+    return msgspec.structs.replace(evidence, alone=found)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
 def _timed(gate: Gate, scorer: scoring.Scorer, rows: pa.Table | None, evidence: Evidence) -> Evidence:
@@ -208,7 +230,7 @@ class _Rows:
         self.first: pa.Table | None = None
 
     def add(self, label: pa.ChunkedArray, batch: pa.Table, scores: Any) -> None:
-        self.first = batch.slice(0, TIMED_ROWS) if self.first is None else self.first
+        self.first = batch if self.first is None else self.first
         self.label += label.to_pylist()
         self.scores.append(scores)
         for column in self._wanted:

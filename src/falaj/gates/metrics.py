@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from falaj.core.errors import Invalid
 from falaj.core.names import printable
-from falaj.gates.records import HIGHER_IS_BETTER, MAX_SLICES, PAIRED, Difference, Evidence, Gate, Slice
+from falaj.gates.records import HIGHER_IS_BETTER, MAX_SLICES, MIN_ROWS, PAIRED, Difference, Evidence, Gate, Slice
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -24,6 +24,7 @@ Bools = NDArray[np.bool_]
 Z95: Final = 1.959963984540054  # the 97.5 % point of the standard normal
 CLIP: Final = float(np.finfo(np.float64).eps)  # a sure and wrong answer costs 36 nats, not infinity
 BINS: Final = 15
+SUSPICIOUS: Final = 0.9
 
 
 class TooManySlices(Invalid):
@@ -78,6 +79,33 @@ def calibration_error(label: ArrayLike, score: ArrayLike, *, bins: int = BINS) -
     at = np.minimum((p * bins).astype(np.int64), bins - 1)
     gaps = np.bincount(at, weights=p - y, minlength=bins)
     return float(np.abs(gaps).sum() / len(y))
+
+
+def suspicious(label: Sequence[bool | None], columns: Mapping[str, ArrayLike]) -> dict[str, float]:
+    """Columns of numbers that tell the label by themselves so well that they may hold it: a hint, and no proof.
+
+    Args:
+        columns: (rows,) each; NaN is not known and left out.
+    Returns: the AUC of each that reaches `SUSPICIOUS` in either direction.
+    """
+    known = np.array([one is not None for one in label], dtype=np.bool_)
+    truth = np.array([bool(one) for one in label], dtype=np.bool_)
+    found = {}
+    for name, column in columns.items():
+        values = np.asarray(column, dtype=np.float64)
+        here = known & ~np.isnan(values)
+        if here.sum() < MIN_ROWS:
+            continue
+        one_way = auc(truth[here], _ranked(values[here]))
+        if (area := max(one_way, 1 - one_way)) >= SUSPICIOUS:
+            found[name] = area
+    return found
+
+
+def _ranked(values: Floats) -> Floats:
+    """The values as scores in [0, 1] of the same order."""
+    ranks = _midranks(values)
+    return (ranks - 1) / max(len(ranks) - 1, 1)
 
 
 METRICS: Final[dict[str, Callable[[ArrayLike, ArrayLike], float]]] = {

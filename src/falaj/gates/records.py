@@ -225,6 +225,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         rows: labelled rows that were scored.
         unlabelled: rows left out because their label is null.
+        alone: inputs, each with the AUC by which it tells the label by itself, where that is suspiciously high.
         latency: of single rows; None where no rule asks, or it could not be measured.
         unmeasured: why something is missing above: under "metrics" (nothing was scored), "holder" (the candidate
             was, the holder was not), "latency", or the name of a slice column.
@@ -235,6 +236,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, float | None] = {}
     slices: dict[str, tuple[Slice, ...]] = {}
     differences: dict[str, Difference] = {}
+    alone: dict[str, float] = {}
     latency: Latency | None = None
     checks: dict[str, Check] = {}
     unmeasured: dict[str, str] = {}

@@ -184,6 +184,9 @@ def _check(rule: CheckRule, evidence: Evidence) -> Finding:
     found = evidence.checks.get(rule.check)
     ok = found is not None and found.ok
     note = found.note if found else "not measured"
+    if rule.check == "no_leakage" and evidence.alone:
+        told = ", ".join(f"{name} (AUC {auc:.2f})" for name, auc in evidence.alone.items())
+        note = f"{note}; alarm: told by one column alone: {told}"
     return Finding(rule=str(rule), title=rule.title, state=_state(ok), passed=ok, note=note, text=note or _state(ok))
 
 
