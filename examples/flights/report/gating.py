@@ -93,22 +93,18 @@ def _bound_to(at: Verdict) -> Markup:
 
 
 def _rules(at: Verdict) -> Markup:
-    """The rules with their results; the column of intervals only where something was compared with a holder."""
-    compared = any(f.interval for f in at.findings)
-    head: Head = ["Rule", "Result", Column("Measured", "figure"), Column("Bound", "figure")]
-    head += ["95 % interval"] if compared else []
+    head: Head = ["Rule", "Result", Column("Measured", "figure"), Column("Bound", "figure"), "95 % interval"]
     head += [Column("Rows", "figure"), Column("What was found", "wide")]
-    rows = [_row(f, compared=compared) for f in at.findings]
-    return table(f"Rules for {version(at.version)} in {month(at.month)}", head, rows, look="rules")
+    caption = f"Rules for {version(at.version)} in {month(at.month)}"
+    return table(caption, head, [_row(f) for f in at.findings], look="rules")
 
 
-def _row(at: Finding, *, compared: bool) -> Row:
+def _row(at: Finding) -> Row:
     against = at.interval is not None
     shown = number(at.observed, 4, signed=True) if against else measured(at.observed)
     border = ("+" if against else "") + bound(at.bound) if at.bound is not None else None
     cells = (at.title or at.rule, badge(*_STATES[at.state]), shown if at.observed is not None else None, border)
-    interval = (_interval(at),) if compared else ()
-    return Row((*cells, *interval, count(at.rows) if at.rows else None, at.text or at.note), look=at.state)
+    return Row((*cells, _interval(at), count(at.rows) if at.rows else None, at.text or at.note), look=at.state)
 
 
 def _interval(at: Finding) -> Markup | None:

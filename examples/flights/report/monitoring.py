@@ -72,8 +72,10 @@ def _score_table(months: Sequence[Month]) -> Markup:
     rows: list[tuple[object, ...]] = []
     for at in months:
         whole = (month(at.month), count(at.flights), count(at.labelled), count(at.cancelled), share(at.late))
-        found = [(line.name, *_score_cells(s)) for line in charts.LINES if (s := charts.score_of(at, line.of))]
-        rows += [(*whole, *cells) for cells in found or [("learned from" if at.training else None, *[None] * 5)]]
+        known = [(line.name, found) for line in charts.LINES if (found := charts.score_of(at, line.of))]
+        rows += [(*whole, name, *_score_cells(found)) for name, found in known]
+        if not known:
+            rows.append((*whole, "learned from" if at.training else None, *[None] * 5))
     return table("Scores by month", columns, rows)
 
 

@@ -231,7 +231,7 @@ class Month(Part, frozen=True, kw_only=True):
     Attributes:
         flights: in the month's file.
         asked: predictions asked of the running server; `answered` of them with a probability.
-        labelled: with an outcome; `cancelled` have none and are in no score.
+        labelled: of the asked, with an outcome; `cancelled` have none and are in no score.
         late: share of the labelled that were late.
         training: whether the month was used to train the first model (nothing was served yet).
     """

@@ -68,17 +68,15 @@ def _sentences(story: Story) -> Iterator[str]:
 def _what_came(story: Story) -> Iterator[str]:
     flights, at_work = sum(m.flights for m in story.months), served(story)
     if flights:
-        cancelled = sum(m.cancelled for m in story.months)
-        span = month_span([m.month for m in story.months])
-        line = f"{counted(flights, 'flight')} of {span} came in month by month"
-        without = f"; {count(cancelled)} have no outcome (cancelled or never arrived) and are in no score"
-        yield f"{line}{without if cancelled else ''}."
+        yield f"{counted(flights, 'flight')} of {month_span([m.month for m in story.months])} came in month by month."
     if at_work:
         asked, failed = sum(m.asked for m in at_work), story.counts.requests_failed
         requests = f" in {counted(story.counts.requests, 'request')}" if story.counts.requests else ""
         ended = "" if failed is None else f"; {counted(failed, 'request')} failed"
         span = month_span([m.month for m in at_work])
-        yield f"The running server was asked for {counted(asked, 'prediction')}, {span}{requests}{ended}."
+        yield f"The running server was asked about {counted(asked, 'flight')} of {span}{requests}{ended}."
+    if cancelled := sum(m.cancelled for m in at_work):
+        yield f"{counted(cancelled, 'flight')} of them have no outcome (cancelled or diverted) and are in no score."
 
 
 def _what_was_chosen(story: Story) -> Iterator[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .markup import Markup, el
+from .words import NONE
 
 
 @dataclass(frozen=True)
@@ -33,20 +34,26 @@ def table(
 ) -> Markup:
     """A table in a region that scrolls by itself where the page is narrower.
 
+    A column in which no row has anything is left out.
+
     Args:
         caption: what it holds; also the name of the region.
     """
     heads = [c if isinstance(c, Column) else Column(c) for c in columns]
-    head = el("tr", [el("th", c.name, scope="col", class_=c.look or None) for c in heads])
-    body = [_row(r if isinstance(r, Row) else Row(r), heads) for r in rows]
+    full = [r if isinstance(r, Row) else Row(r) for r in rows]
+    shown = [i for i in range(len(heads)) if not i or any(r.cells[i] not in _NOTHING for r in full)]
+    head = el("tr", [el("th", heads[i].name, scope="col", class_=heads[i].look or None) for i in shown])
+    body = [_row(r, heads, shown) for r in full]
     inner = el("table", el("caption", caption), el("thead", head), el("tbody", body), class_=look or None)
     return el("div", inner, class_="scroll", role="region", aria_label=caption, tabindex="0")
 
 
-def _row(row: Row, heads: Sequence[Column]) -> Markup:
+_NOTHING = (None, "", NONE)
+
+
+def _row(row: Row, heads: Sequence[Column], shown: Sequence[int]) -> Markup:
     cells = [
-        el("td" if i else "th", cell, scope=None if i else "row", class_=head.look or None)
-        for i, (cell, head) in enumerate(zip(row.cells, heads, strict=True))
+        el("td" if i else "th", row.cells[i], scope=None if i else "row", class_=heads[i].look or None) for i in shown
     ]
     return el("tr", cells, class_=row.look or None, id=row.anchor or None)
 

@@ -166,7 +166,7 @@ def _data(story: Story) -> Iterator[Mark]:
                 made.month, made.at, "dot", "data", f"{made.name} {version(made.number)}{rows}. {made.note}".strip(". ")
             )
     for refusal in story.refusals:
-        if refusal.what.startswith("data "):
+        if refusal.what.removeprefix("falaj ").startswith("data "):
             yield Mark(refusal.month, refusal.at, "cross", "bad", f"refused: {refusal.what}. {refusal.why}")
 
 
