@@ -224,7 +224,14 @@ def test_who_acts_is_a_service_of_whoever_wrote_or_approved_the_trigger(served: 
 def test_who_may_not_see_a_trigger_learns_nothing(served: Served) -> None:
     apply(served.owner, TRIGGER.format("each"))
     nemo = served.person("nemo", ("viewer", "project:flights"))
-    assert len(nemo.call("trigger.list")) == 1
+    assert len(nemo.call("trigger.list")) == len(nemo.call("trigger.list", trigger="again")) == 1
+    with pytest.raises(NotFound, match="trigger/other"):
+        nemo.call("trigger.list", trigger="other")
+    apply(served.owner, TRIGGER.format("each").replace("trigger: again", "trigger: other"))
+    part = served.person("part", ("viewer", "asset:flights/trigger/other"))
+    assert [one.trigger for one in part.call("trigger.list")] == ["other"]
+    with pytest.raises(NotFound, match="not for you"):
+        part.call("trigger.list", trigger="again")
     stranger = served.person("stranger")
     for operation in ("trigger.list", "trigger.fire", "trigger.tick", "trigger.start"):
         args = {} if operation == "trigger.list" else {"trigger": "again"}

@@ -19,6 +19,7 @@ from falaj.core.names import Thing
 from falaj.core.records import Asset
 from falaj.door import Context, command, job, query
 from falaj.store import runs, triggers
+from falaj.store.catalog import missing
 from falaj.store.metadata import Transaction
 from falaj.store.rollouts import ROLLOUT
 from falaj.store.rows import ASSET, PROPOSAL
@@ -26,6 +27,7 @@ from falaj.store.triggers import START, Start
 from falaj.store.unit import Unit
 from falaj.triggers import reading, rules
 from falaj.triggers.carrying import Carrying, pinned, told
+from falaj.triggers.kinds import TRIGGER
 from falaj.triggers.reading import InForce
 from falaj.triggers.views import Started, StartView, Ticked, TriggerView
 
@@ -39,13 +41,18 @@ class Claimed(NamedTuple):
     failure: FalajError | None
 
 
-@query("trigger.list", on="project:{project}", cli="trigger list")
+@query("trigger.list", on="project:{project}", cli="trigger list", narrows=True)
 def list_triggers(ctx: Context, trigger: str = "", limit: int = 5) -> tuple[TriggerView, ...]:
     """Triggers in force, and the newest starts of each: their causes, their runs, what became of their models."""
-    limit, tx = page_size(limit), ctx.tx
-    found = reading.every(ctx.ground, tx, ctx.project)
-    chosen = [reading.in_force(ctx.ground, tx, ctx.project, trigger)] if trigger else list(found)
-    return tuple(_trigger_view(ctx, tx, at, limit) for at in chosen)
+    limit, tx, parts = page_size(limit), ctx.tx, ctx.parts_of("asset")
+    every = reading.every(ctx.ground, tx, ctx.project)
+    found = [at for at in every if parts is None or str(_thing(at.asset)) in parts]
+    if trigger:
+        wanted = Thing.parse(trigger, kind=TRIGGER.name)
+        found = [at for at in found if _thing(at.asset) == wanted]
+        if not found:
+            raise missing(wanted)
+    return tuple(_trigger_view(ctx, tx, at, limit) for at in found)
 
 
 @command(
