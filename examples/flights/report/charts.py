@@ -19,6 +19,7 @@ METRICS: dict[Metric, str] = {
     "brier": "Brier score",
     "brier_to_frozen": "Brier score against the frozen model",
 }
+_DIGITS: dict[Metric, int] = {"auc": 3, "brier": 4, "brier_to_frozen": 4}
 
 
 class Line(NamedTuple):
@@ -122,7 +123,7 @@ def _told(found: Sequence[tuple[Month, Line, Estimate]], metric: Metric) -> str:
 
 
 def _figure(value: float, metric: Metric) -> str:
-    return number(value, 4, signed=True) if metric == "brier_to_frozen" else number(value)
+    return number(value, _DIGITS[metric], signed=metric == "brier_to_frozen")
 
 
 def _grid(frame: Frame, y: svg.Scale, ticks: Sequence[float], words: Callable[[float], str]) -> Iterator[Markup]:
@@ -158,7 +159,7 @@ def _curve(frame: Frame, months: Sequence[Month], line: Line, metric: Metric, y:
             continue
         x = frame.middle(i, len(months)) + shift
         pieces[-1].append((x, y(value.value)))
-        interval = span(value.low, value.high, 4, signed=metric == "brier_to_frozen")
+        interval = span(value.low, value.high, _DIGITS[metric], signed=metric == "brier_to_frozen")
         told = f"{month(at.month)}, {line.name}: {METRICS[metric]} {_figure(value.value, metric)} ({interval})"
         marks.append(svg.line(x, y(value.low), x, y(value.high), f"whisker {line.of}"))
         marks.append(svg.mark(line.shape, x, y(value.value), 3 if frame.narrow else 4.2, line.of, told))
