@@ -12,7 +12,6 @@ from pathlib import Path
 
 import msgspec
 
-from falaj.core.errors import FalajError
 from falaj.data import tables
 from falaj.data.records import Contract
 from falaj.features import join
@@ -43,6 +42,7 @@ def naming(
         views: by name, the views that it takes from; one may be missing.
         contracts: by view, the contract of its source.
         scratch: an existing folder, where DuckDB may spill.
+    Raises: MissingPart without DuckDB, where SQL must be asked for its columns.
     """
     names: dict[str, str] = {}
     doubtful: dict[str, str] = {}
@@ -57,8 +57,8 @@ def naming(
         try:
             every = _features(view, contract, [c.name for c in contract.columns], scratch)
             sure = _sure(view, contract, every)
-        except FalajError as error:
-            troubles.append(f"feature view {name}: {error.message}")
+        except FeatureInvalid as error:
+            troubles.append(error.message)
             continue
         for one in wanted:
             for feature in every if one.feature == ALL else [one.feature]:
@@ -103,4 +103,4 @@ def _features(view: View, contract: Contract, columns: list[str], scratch: Path)
             return tuple(one.feature for one in join.resolved(con, everything, {view.view: view}, {view.view: source}))
         except duckdb.Error as error:
             told = str(error).splitlines()[0][:200]
-            raise FeatureInvalid(f"its SQL cannot be read: {told}", next_step="correct its SQL") from error
+            raise FeatureInvalid(f"feature view {view.view}: {told}", next_step="correct its SQL") from error
