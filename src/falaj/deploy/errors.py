@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from falaj.core.errors import Conflict, NotFound, Refused
+from falaj.core.errors import Conflict, Refused
 
 
 class RolloutUnderway(Conflict):
@@ -15,12 +15,6 @@ class NoRollout(Conflict):
     """There is no rollout underway, or it is not in the state that the command is for."""
 
     code = "no_rollout"
-
-
-class NotRouted(NotFound):
-    """Nothing was let in by a gate yet, so there is nothing to serve."""
-
-    code = "not_routed"
 
 
 class RefDeployed(Refused):
