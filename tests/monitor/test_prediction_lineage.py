@@ -10,7 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from falaj.cli.commands.lineage import lineage as command
 from falaj.cli.render import RENDERERS
+from falaj.cli.spec import UsageError
 from falaj.core.errors import Damaged, NotFound
 from falaj.core.ids import new_id
 from falaj.core.predictions import OPEN, SEALED
@@ -67,6 +69,11 @@ def test_one_answer_leads_to_all_that_it_came_from(served: Served, tmp_path: Pat
     assert collected.where.endswith(".parquet")
     same = [msgspec.structs.replace(one, where="") for one in (open_one, sealed, collected)]
     assert same[0] == same[1] == same[2]
+    session = w.platform.session("flights")
+    typed = command(session, {}, {"thing": f"prediction:{prediction}"}, lambda *_: None)
+    assert typed["where"] == collected.where
+    with pytest.raises(UsageError):
+        command(session, {}, {"thing": f"prediction:{prediction}", "direction": "down"}, lambda *_: None)
     lines = RENDERERS["prediction"](json.loads(msgspec.json.encode(collected)), {})
     assert "kite v1" in lines[0]
     assert any("proposed by science, approved by risk" in line for line in lines)
