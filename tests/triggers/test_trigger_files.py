@@ -26,6 +26,7 @@ start: delay:3
 params: {leaves: [15, 31]}
 propose: delay@production
 as: retrainer
+purpose: training
 starts: each
 paused: true
 """
@@ -47,6 +48,7 @@ def test_a_trigger_as_its_file_says_it() -> None:
         params={"leaves": [15, 31]},
         propose="model/delay@production",
         principal="retrainer",
+        purpose="training",
         starts="each",
         paused=True,
     )

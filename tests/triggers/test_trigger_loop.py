@@ -13,6 +13,7 @@ from falaj.cli.main import main
 from falaj.platform import Platform
 from falaj.platform.loops import Loops
 from tests.pipelines.house import Project
+from tests.platform.places import rows
 from tests.triggers.test_trigger_kills import GATE, PIPELINE, TRIGGER
 
 WAITING = """
@@ -142,6 +143,34 @@ def test_stopping_interrupts_what_runs_and_the_next_process_goes_on(project: Pro
     again.stop()
     assert len(history(project)) == 1
     assert project.call("ledger.verify").ok
+
+
+def test_all_of_the_conditions_start_once_each_was_met_and_what_comes_in_a_pause_is_past(project: Project) -> None:
+    both = TRIGGER.replace(
+        "any: [new_version: flights@main]", "all: [new_version: flights@main, new_version: flights@b]"
+    )
+    both = both.replace("propose: late@production\n", "")
+    prepared(project, WAITING, both)
+    loops = Loops(project.platform, Said())
+
+    def states() -> list[str]:
+        loops.until_idle()
+        return [one.state for one in reversed(history(project))]
+
+    project.add_data(100)
+    project.add_data(200)
+    assert states() == ["met", "met"]
+    file = rows(project.folder / "b.csv", 300)
+    project.call("data.add", dataset="flights", files=[project.stage(file)], ref="b", mode="replace")
+    assert states() == ["covered", "covered", "done"]
+    files = [{"path": "triggers.yaml", "text": f"{both}{paused}"} for paused in ("paused: true\n", "")]
+    project.call("config.apply", files=files[:1])
+    project.add_data(400)
+    project.call("config.apply", files=files[1:])
+    assert states() == ["covered", "covered", "done"]
+    project.add_data(500)
+    assert states() == ["covered", "covered", "done", "met"]
+    assert [one.covered_by for one in history(project)] == [None, None, 3, 3]
 
 
 def test_a_loop_outlives_what_fails(project: Project) -> None:

@@ -129,7 +129,7 @@ class Carrying:
             told = self._call(
                 caller,
                 "pipeline.run",
-                {"pipeline": self.start.pipeline, "params": self.start.params},
+                {"pipeline": self.start.pipeline, "params": self.start.params, "purpose": self.at.trigger.purpose},
                 lambda run: self._go_on(runs=(*self.start.runs, run.id)),
             )
             registered = list(told.registered)

@@ -70,7 +70,7 @@ def tick(ctx: Context, trigger: str) -> Ticked:
     found = reading.look(ground, unit.tx, at)
     if found is None:
         return Ticked(trigger=at.asset.name, noted=(), more=False)
-    noted = [start for cause in found.causes for start in _note(unit, at, cause)]
+    noted = [start for cause in found.causes for start in _note(unit, cause)]
     triggers.keep_cursor(unit.tx, reading.moved_to(ground, unit.tx, at.asset, found.upto))
     return Ticked(
         trigger=at.asset.name,
@@ -80,9 +80,9 @@ def tick(ctx: Context, trigger: str) -> Ticked:
     )
 
 
-def _note(unit: Unit, at: InForce, cause: reading.Cause) -> list[Start]:
+def _note(unit: Unit, cause: reading.Cause) -> list[Start]:
     """Write down a cause; nothing where it stands there already."""
-    entry = cause.leaf.entry
+    entry, at = cause.leaf.entry, cause.at
     if START.get(unit.tx, at.asset.id, entry.id) is not None:
         return []
     conditions = tuple(str(condition) for condition in cause.conditions)

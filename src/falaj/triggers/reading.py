@@ -31,9 +31,10 @@ class InForce(NamedTuple):
 
 
 class Cause(NamedTuple):
-    """An entry that meets conditions of a trigger."""
+    """An entry that meets conditions of a trigger. `at`: the trigger as it was in force when the entry was written."""
 
     leaf: Leaf
+    at: InForce
     conditions: tuple[Condition, ...]
 
 
@@ -77,12 +78,30 @@ def look(ground: Ground, tx: Transaction, at: InForce) -> Look | None:
     start = position(ground, tx, at.asset)
     if start is None or start >= size:
         return None
-    assets = _assets(ground, tx, at)
     leaves = triggers.unread(tx, at.asset.project, start, size, LOOK)
     upto = leaves[-1].number + 1 if len(leaves) == LOOK else size
-    found = (Cause(leaf, rules.conditions_met(assets, leaf.entry)) for leaf in leaves)
-    causes = [] if at.trigger.paused else [cause for cause in found if cause.conditions]
+    causes = _causes(ground, tx, at, leaves) if leaves else []
     return Look(causes, start, upto, size)
+
+
+def _causes(ground: Ground, tx: Transaction, at: InForce, leaves: list[Leaf]) -> list[Cause]:
+    """The entries that are causes, each by the trigger as it was in force when the entry was written."""
+    stretches = []
+    for move in ground.catalog.history(tx, at.asset, "main", limit=1000):
+        since = ground.log.leaf_of(tx, move.entry)
+        if since is None:
+            continue  # it has no number yet, so it is after everything that has one
+        then = at_version(ground, tx, at.asset, move.version)
+        stretches.append((since, then, _assets(ground, tx, then)))
+        if since < leaves[0].number:
+            break
+    found = []
+    for leaf in leaves:
+        then, assets = next(((one, of) for since, one, of in stretches if since < leaf.number), (at, {}))
+        conditions = () if then.trigger.paused else rules.conditions_met(assets, leaf.entry)
+        if conditions:
+            found.append(Cause(leaf, then, conditions))
+    return found
 
 
 def position(ground: Ground, tx: Transaction, asset: Asset) -> int | None:

@@ -15,7 +15,7 @@ DEPLOYMENT: Final = "deployment"
 
 Sort = Literal["drift", "score", "new_version"]
 SORTS: Final[tuple[Sort, ...]] = ("drift", "score", "new_version")
-_TOP: Final = frozenset({"trigger", "when", "start", "params", "propose", "as", "starts", "paused"})
+_TOP: Final = frozenset({"trigger", "when", "start", "params", "propose", "as", "purpose", "starts", "paused"})
 
 
 class Condition(msgspec.Struct, frozen=True):
@@ -46,6 +46,7 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
         start: the pipeline, as it was last kept, or a version of it.
         propose: the ref that the registered model is promoted to, through its gate; "" where it stays with the run.
         principal: the service that acts, on a server; it needs roles of its own.
+        purpose: what its data is read for, where the service's binding asks for it.
         starts: `latest`: of the causes that wait, the newest is started, and stands for the others; `each`: every one,
             one after the other.
         paused: causes pass unheeded.
@@ -58,6 +59,7 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     params: dict[str, Any] = {}
     propose: str = ""
     principal: str = ""
+    purpose: str = ""
     starts: Literal["latest", "each"] = "latest"
     paused: bool = False
 
@@ -82,6 +84,7 @@ def parse_trigger(text: str) -> tuple[str, Trigger]:
         params=_params(top),
         propose=_proposed(top),
         principal=_named(top, "as", top.text("as")) if top.has("as") else "",
+        purpose=top.text("purpose", default=""),
         starts="each" if top.text("starts", default="latest", one_of=("latest", "each")) == "each" else "latest",
         paused=top.flag("paused"),
     )
