@@ -1,10 +1,10 @@
-"""Predictions over HTTP beside a raw ASGI handler with the same model; rollback from the bundle's commit to its answer.
+"""Predictions over HTTP beside a raw ASGI handler with the same model.
 
-Usage: python -m benchmarks.serving [--requests N] [--rounds R] [--rollbacks K]
+Usage: python -m benchmarks.serving [--requests N] [--rounds R]
 
 64 connections ask for one row of 30 numbers each, again and again. The servers take turns; the figure is the CPU time
 that a server's process used, by request. Falaj checks names, types and ranges, routes, counts and logs each prediction;
-the limit does none of it. Then one connection-load goes on while the bundle is rolled back and forth.
+the limit does none of it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from falaj.core.bundle_folder import BundleFolder
 from falaj.core.encoding import moment
 from falaj.models import formats
 
-FEATURES, CONNECTIONS, WARM, MIN_REQUESTS = 30, 64, 500, 10_000
+FEATURES, CONNECTIONS, WARM = 30, 64, 500
 TICKS = os.sysconf("SC_CLK_TCK")
 KEY = Ed25519PrivateKey.generate()
 PUBLIC = KEY.public_key().public_bytes_raw()
@@ -261,65 +261,11 @@ def side_by_side(file: Path, scratch: Path, requests: int, rounds: int) -> dict[
     return found
 
 
-# rollback
-
-
-def write(root: str, key: str, *files: str) -> None:
-    """The writer's process: for each line `revision version`, put it in force; say when that began."""
-    private = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(key))
-    place = Place(Path(root), [Path(file) for file in files], private)
-    for line in sys.stdin:
-        revision, version = map(int, line.split())
-        begin = time.perf_counter()
-        place.deploy(revision, version)
-        print(begin, flush=True)
-
-
-def rolled_back(files: list[Path], scratch: Path, requests: int, times: int) -> tuple[list[float], Load]:
-    """Milliseconds from the beginning of each write of a bundle to the first answer by the other version, under load.
-
-    `time.perf_counter` is one clock for all processes of a machine.
-    """
-    place = Place(scratch, files)
-    place.deploy(1, 1)
-    load, marks = Load(requests), []
-    words = ["benchmarks.serving", "--write", str(scratch), KEY.private_bytes_raw().hex(), *map(str, files)]
-
-    async def play(port: int) -> None:
-        pipe = asyncio.subprocess.PIPE
-        writer = await asyncio.create_subprocess_exec(sys.executable, "-m", *words, stdin=pipe, stdout=pipe)
-        if writer.stdin is None or writer.stdout is None:
-            raise RuntimeError("the writer has no pipes")
-        running = asyncio.ensure_future(load.run(port, 8))
-        for turn in range(times):
-            await asyncio.sleep(0.25)
-            version = 1 + (turn + 1) % 2
-            writer.stdin.write(b"%d %d\n" % (turn + 2, version))
-            marks.append((float(await writer.stdout.readline()), b"%d" % version))
-        await asyncio.sleep(1)
-        load.left = max(100, MIN_REQUESTS - len(load.seconds))
-        await running
-        writer.stdin.close()
-        await writer.wait()
-
-    with falaj(place) as (port, _):
-        uvloop.run(play(port))
-    took = [
-        (next(at for at, seen in load.versions if seen == version and at > begin) - begin) * 1000
-        for begin, version in marks
-    ]
-    return took, load
-
-
 def main(argv: list[str] | None = None) -> None:
     """Print one JSON object."""
-    if sys.argv[1:2] == ["--write"]:
-        write(*sys.argv[2:])
-        return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=6_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--rollbacks", type=int, default=20)
     given = parser.parse_args(argv)
     loads = Loads()
     with tempfile.TemporaryDirectory() as name:
@@ -329,7 +275,6 @@ def main(argv: list[str] | None = None) -> None:
             sort: side_by_side(models[sort], folder / f"serving-{sort}", given.requests // less, given.rounds)
             for sort, less in (("onnx", 1), ("skops", 4))
         }
-        took, load = rolled_back([models["onnx"], models["before"]], folder / "back", 10_000_000, given.rollbacks)
     cpu = {(sort, who): median([us for us, _ in runs]) for sort, by in sides.items() for who, runs in by.items()}
     latencies = [s * 1000 for _, one in sides["onnx"]["falaj"] for s in one.seconds]
     failed = sum(one.failed for by in sides.values() for runs in by.values() for _, one in runs)
@@ -341,14 +286,11 @@ def main(argv: list[str] | None = None) -> None:
             cpu["onnx", "limit"],
             at_most=3,
         ),
-        bar("rollback, bundle written to first answer by the other version, worst", "ms", max(took), at_most=100),
-        bar("failed while it was rolled back", "requests", load.failed, at_most=0),
+        bar("failed", "requests", failed, at_most=0),
     ]
     others = [
         recorded("the same, scikit-learn", "CPU us a request", cpu["skops", "falaj"], cpu["skops", "limit"]),
         recorded("latency under that load, ONNX, median", "ms", median(latencies)),
-        recorded("requests while it was rolled back", "requests", len(load.seconds)),
-        recorded("failed in all other runs", "requests", failed),
     ]
     show(
         result(
@@ -360,7 +302,6 @@ def main(argv: list[str] | None = None) -> None:
             connections=CONNECTIONS,
             requests=given.requests,
             rounds=given.rounds,
-            rollback_ms=spread(took),
             cpu_us={who: spread([us for us, _ in runs]) for who, runs in sides["onnx"].items()},
         )
     )
