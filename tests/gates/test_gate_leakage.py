@@ -26,8 +26,8 @@ TITLE = "check no_leakage"
 DECISION = "customProperties: [{property: decision, value: an hour before the start}]\n"
 KNOWN = Known(
     late={
-        "dep_delay": "known only after departure, says contract flights v3",
-        "wind": "known only after its reading, says contract winds v1",
+        "dep_delay": "known only after departure (contract flights v3)",
+        "wind": "known only after its reading (contract winds v1)",
     },
     declared={"hour": "declared by contract flights v3", "dep_delay": "declared by contract flights v3"},
     features=dict.fromkeys(("temp", "wind"), "features of delay_v1 v2"),
@@ -38,7 +38,7 @@ KNOWN = Known(
 CASES: list[tuple[str, list[str], bool, str]] = [
     ("known by contract and by service", ["hour", "temp"], True, "1 declared by contract flights v3, 1 features of"),
     ("in other letters", ["Hour", "TEMP"], True, "1 declared"),
-    ("late", ["hour", "dep_delay"], False, "dep_delay: known only after departure, says contract flights v3"),
+    ("late", ["hour", "dep_delay"], False, "dep_delay: known only after departure (contract flights v3)"),
     ("late in other letters", ["DEP_DELAY"], False, "DEP_DELAY: known only after departure"),
     ("what is predicted", ["arr_delay"], False, "arr_delay: it is what is predicted"),
     ("a feature that may be late", ["gust"], False, "gust: feature view weather takes from"),
@@ -50,7 +50,7 @@ CASES: list[tuple[str, list[str], bool, str]] = [
         "when seats is known is declared nowhere; feature view plane is not",
     ),
     ("nothing is read", [], False, "its inputs are not known"),
-    ("both", ["dep_delay", "seats"], False, "departure, says contract flights v3; when seats is known"),
+    ("both", ["dep_delay", "seats"], False, "departure (contract flights v3); when seats is known"),
     ("many leaks", [f"x{i}" for i in range(12)], False, "x9 and 2 more are known is declared nowhere"),
 ]
 
@@ -96,7 +96,7 @@ def test_a_model_that_reads_a_late_column_is_refused_by_its_name(world: Begin, c
     w = world(RULE)
     change(w, contract("wind", "minutes"))
     finding = failed(refused(w, w.register(town_model())))[TITLE]
-    assert finding["note"] == "wind: known only after landing, says contract kites v2"
+    assert finding["note"] == "wind: known only after landing (contract kites v2)"
 
 
 def test_columns_of_a_contract_that_names_its_decision_are_known(world_one: Begin, change: Change) -> None:
@@ -115,7 +115,7 @@ def test_a_column_is_late_where_any_contract_in_the_lineage_says_so(world_one: B
     w.add(w.folder / "2013-01.csv")  # judged by the contract that says that the wind is late
     change(w, contract())
     finding = failed(refused(w, w.register(town_model())))[TITLE]
-    assert finding["note"] == "wind: known only after landing, says contract kites v2"
+    assert finding["note"] == "wind: known only after landing (contract kites v2)"
 
 
 def test_a_column_that_tells_the_label_alone_is_named(world_one: Begin) -> None:

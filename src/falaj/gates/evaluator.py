@@ -36,7 +36,7 @@ from falaj.store.metadata import Transaction
 if TYPE_CHECKING:
     import pyarrow as pa
 
-TIMED_ROWS: Final = 500
+TIMED_ROWS: Final = 300
 TIMED_LEAST: Final = 100
 TIMED_BEFORE: Final = 20
 ROUNDS: Final = 3

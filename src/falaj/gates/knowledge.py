@@ -99,7 +99,7 @@ def _by_contracts(
     for name, found in contracts.items():
         for one in found.values():
             for column, event in one.contract.known_after.items():
-                late.setdefault(column.casefold(), f"known only after {event}, says contract {one.name}")
+                late.setdefault(column.casefold(), f"known only after {event} (contract {one.name})")
             if name in declaring and one.contract.decision is not None:
                 declared |= {each.name.casefold(): f"declared by contract {one.name}" for each in one.contract.columns}
     return late, declared
