@@ -16,6 +16,8 @@ MADE = {
     "data add": ({"files"}, {"paths"}),
     "data get": ({"path"}, {"into", "file"}),
     "model register": ({"files"}, {"paths"}),
+    "step run": ({"environment"}, set()),
+    "deploy watch": (set(), {"every", "once"}),
     "ledger show": ({"scope"}, set()),
     "ledger proof": ({"scope"}, set()),
     "ledger export": (set(), {"into"}),

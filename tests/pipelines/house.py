@@ -75,6 +75,14 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def children(pid: int) -> list[int]:
+    """The processes that a process began."""
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
 def states(told: PipelineRun) -> dict[str, str]:
     """State by step and item."""
     return {s.step if s.item < 0 else f"{s.step}[{s.label or s.item}]": s.state for s in told.steps}

@@ -11,11 +11,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
-from tests.pipelines.house import Project, is_running
+from tests.pipelines.house import Project, children, is_running
 
 PIPELINE = """
 import time
@@ -45,13 +44,6 @@ def run(project: Project) -> subprocess.Popen[bytes]:
     words = ["-C", str(project.folder), "-q", "pipeline", "run", "p"]
     with (project.folder / "errors.txt").open("wb") as errors:
         return subprocess.Popen([sys.executable, "-m", "falaj.cli.main", *words], stderr=errors)
-
-
-def children(pid: int) -> list[int]:
-    try:
-        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
 
 
 def attempts(project: Project, *states: str) -> Counter[str]:

@@ -54,6 +54,8 @@ def sample(field: str, project: str) -> Any:
         "token": ID,
         "binding": ID,
         "verdict": ID,
+        "attempt": 1,
+        "manifest": {"type": "int", "files": ["value.json"]},
         "prediction": ID,
         "deployment": "delay",
     }

@@ -25,6 +25,7 @@ from falaj.core.encoding import decode
 from falaj.core.errors import FalajError, MissingPart
 from falaj.engines import parent
 from falaj.models import formats
+from falaj.pipelines import keeping
 from falaj.pipelines.engine import Ended
 from falaj.pipelines.errors import PipelineInvalid, StepFailed
 from falaj.pipelines.records import Manifest, Task
@@ -241,13 +242,7 @@ def _manifest(task: Task, folder: Path) -> Manifest:
     if file.stat().st_size > MAX_MANIFEST:
         raise PipelineInvalid(f"{task.step}: what it says of its output is over {MAX_MANIFEST >> 20} MiB")
     manifest = decode(file.read_bytes(), Manifest, f"{task.step}: its output")
-    if manifest.type != task.returns or not manifest.files:
-        raise PipelineInvalid(f"{task.step}: {manifest.type} came back, {task.returns} was meant")
-    for name in manifest.files:
-        path = folder / "out" / name
-        if Path(name).name != name or path.is_symlink() or not path.is_file():
-            raise PipelineInvalid(f"{task.step}: {name[:100]!r} is no file of its output")
-    return manifest
+    return keeping.checked(manifest, task.step, task.returns, folder / "out")
 
 
 def _failure(folder: Path) -> dict[str, str]:
@@ -272,7 +267,7 @@ def _environment() -> dict[str, str]:
         **kept,
         "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
-        # Attempts run side by side, as many as there are cores: where each had threads for all, they would wait in turns.
+        # Attempts run side by side, one a core: were each to have threads for all of them, they would take turns.
         "OMP_NUM_THREADS": "1",
         # A process with two threads cannot be forked safely: these two begin some when they are imported.
         "OPENBLAS_NUM_THREADS": "1",

@@ -15,7 +15,7 @@ from falaj.data import tables
 from falaj.pipelines.errors import PipelineInvalid
 from falaj.pipelines.inside import Rows, number
 from falaj.pipelines.records import Column, Given, Manifest
-from falaj.pipelines.rules import element_of, fits, type_of
+from falaj.pipelines.rules import is_of
 
 MAX_VALUE: Final = 64 * 1024
 _LOGICAL: Final = (
@@ -129,21 +129,13 @@ def _write_plain(value: Any, returns: str, folder: Path) -> Manifest:
         if not isinstance(plain, dict):
             raise _wrong(value, returns)
         _check_numbers(plain)
-    elif not _is(plain, returns):
+    elif not is_of(plain, returns):
         raise _wrong(value, returns)
     body = canonical(plain)
     (folder / "value.json").write_bytes(body)
     metrics = {k: v for k, v in plain.items() if _is_number(v)} if returns == "metrics" else {}
     kept = plain if len(body) <= MAX_VALUE else None
     return Manifest(type=returns, files=("value.json",), value=kept, metrics=metrics)
-
-
-def _is(value: Any, returns: str) -> bool:
-    inner = element_of(returns)
-    if inner is not None:
-        return isinstance(value, list) and all(_is(one, inner) for one in value)
-    given = type_of(value)
-    return given is not None and fits(given, returns)
 
 
 def _plain(value: Any, returns: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from falaj.core.errors import Conflict, FalajError, Invalid
+from falaj.core.errors import Conflict, FalajError, Forbidden, Invalid
 
 
 class PipelineInvalid(Invalid):
@@ -27,3 +27,15 @@ class StaleAttempt(Conflict):
     """An attempt came to its end after it was given up: another one, or none, may commit in its place."""
 
     code = "stale_attempt"
+
+
+class StepNotReady(Conflict):
+    """What a step takes is not there yet: steps before it have not committed."""
+
+    code = "step_not_ready"
+
+
+class NotCovered(Forbidden):
+    """An attempt asked for bytes that are no input of it."""
+
+    code = "not_covered"

@@ -22,10 +22,11 @@ from falaj.core.names import printable
 from falaj.core.records import Asset, Run, Version
 from falaj.door import Context
 from falaj.pipelines.engine import Ended, Engine
-from falaj.pipelines.errors import StaleAttempt
+from falaj.pipelines.errors import PipelineInvalid, StaleAttempt
 from falaj.pipelines.kinds import ARTIFACT
 from falaj.pipelines.plan import Plan
 from falaj.pipelines.records import Artifact, Manifest, SourceFile
+from falaj.pipelines.rules import is_of
 from falaj.store import runs, steps
 from falaj.store.content import Stored
 from falaj.store.metadata import Transaction
@@ -78,17 +79,19 @@ def ensure_domain(ctx: Context) -> str:
 
 def committed(ctx: Context, tx: Transaction, key: str) -> tuple[Step, Output] | None:
     """What was committed under a key and is still there, live; None where nothing is."""
-    for step in steps.committed(tx, ctx.project.id, key):
-        asset = ASSET.get(tx, step.asset) if step.asset else None
-        if asset is None or step.version is None:
-            continue
-        version = ctx.ground.catalog.version(tx, asset, step.version)
-        if version.state != "live":
-            continue
-        if asset.kind == ARTIFACT.name:
-            return step, Output(asset=asset, version=version, payload=ctx.ground.catalog.payload(asset, version))
-        return step, registered(asset, version, step)
-    return None
+    found = ((step, output_of(ctx, tx, step)) for step in steps.committed(tx, ctx.project.id, key))
+    return next(((step, output) for step, output in found if output and output.version.state == "live"), None)
+
+
+def output_of(ctx: Context, tx: Transaction, step: Step) -> Output | None:
+    """What an attempt came to, None where it came to nothing."""
+    asset = ASSET.get(tx, step.asset) if step.asset else None
+    if asset is None or step.version is None:
+        return None
+    version = ctx.ground.catalog.version(tx, asset, step.version)
+    if asset.kind == ARTIFACT.name:
+        return Output(asset=asset, version=version, payload=ctx.ground.catalog.payload(asset, version))
+    return registered(asset, version, step)
 
 
 def registered(asset: Asset, version: Version, step: Step) -> Output:
@@ -114,9 +117,17 @@ def add_claims(unit: Unit, run: str, claimed: Sequence[Step]) -> Entry:
 
 
 def claimed(
-    run: Run, step: str, item: int, label: str, attempt: int, key: str, parts: Mapping[str, str], timeout_s: int
+    run: Run,
+    step: str,
+    item: int,
+    label: str,
+    attempt: int,
+    key: str,
+    parts: Mapping[str, str],
+    timeout_s: int,
+    owner: str = "",
 ) -> Step:
-    """A claim to be written, good until some minutes after the step's timeout."""
+    """A claim to be written, good until some minutes after the step's timeout; the owner's, or else the run's."""
     now = moment_now()
     until = moment(parse_moment(now) + timedelta(seconds=timeout_s) + LEASE)
     return Step(
@@ -129,7 +140,7 @@ def claimed(
         state="running",
         key=key,
         parts=dict(parts),
-        owner=run.owner,
+        owner=owner or run.owner,
         started_at=now,
         lease_until=until,
     )
@@ -240,6 +251,22 @@ def commit(
     return Output(asset=asset, version=version, payload=artifact)
 
 
+def checked(manifest: Manifest, step: str, returns: str, folder: Path) -> Manifest:
+    """What an attempt hands back. It was written by a person's code: believed only as far as it was checked.
+
+    Raises: PipelineInvalid where it is of another type than was meant, or names what is no file of its output.
+    """
+    if manifest.type != returns or not manifest.files:
+        raise PipelineInvalid(f"{step}: {manifest.type} came back, {returns} was meant")
+    for name in manifest.files:
+        path = folder / name
+        if Path(name).name != name or path.is_symlink() or not path.is_file():
+            raise PipelineInvalid(f"{step}: {name[:100]!r} is no file of its output")
+    if manifest.value is not None and not is_of(manifest.value, "json" if returns == "metrics" else returns):
+        raise PipelineInvalid(f"{step}: a value came back that is not of type {returns}")
+    return manifest
+
+
 def commit_registered(ctx: Context, step: Step, asset: Asset, version: Version) -> Output:
     """Write down that a model's version is what a step came to. Raises: StaleAttempt."""
     with ctx.begin() as unit:
@@ -257,17 +284,22 @@ def commit_registered(ctx: Context, step: Step, asset: Asset, version: Version) 
 
 def fail(ctx: Context, step: Step, ended: Ended) -> Step:
     """Write down how an attempt failed; nothing where the run has ended already."""
+    with ctx.begin() as unit:
+        return put_failed(unit, step, ended)[0]
+
+
+def put_failed(unit: Unit, step: Step, ended: Ended) -> tuple[Step, Entry | None]:
+    """As `fail`, in an open unit; with the entry, where something was written."""
     error = {"code": ended.sort, "message": ended.message[:4000], **({"where": ended.where} if ended.where else {})}
     state: steps.StepState = "lost" if ended.sort == "lost" else "failed"
-    with ctx.begin() as unit:
-        kept = msgspec.structs.replace(
-            step, state=state, ended_at=unit.now, error=cleaned(error, "error"), log=kept_log(ended.log)
-        )
-        now = STEP.get(unit.tx, step.run, step.step, step.item, step.attempt, lock=True)
-        if now is not None and now.state == "running":
-            unit.put(STEP, kept)
-            unit.say(What.STEP_ENDED, [step.run], detail={"step": shown(step), "error": kept.error})
-    return kept
+    kept = msgspec.structs.replace(
+        step, state=state, ended_at=unit.now, error=cleaned(error, "error"), log=kept_log(ended.log)
+    )
+    now = STEP.get(unit.tx, step.run, step.step, step.item, step.attempt, lock=True)
+    if now is None or now.state != "running":
+        return kept, None
+    unit.put(STEP, kept)
+    return kept, unit.say(What.STEP_ENDED, [step.run], detail={"step": shown(step), "error": kept.error})
 
 
 def give_up(ctx: Context, underway: Sequence[Step], state: steps.StepState) -> None:

@@ -18,12 +18,12 @@ from falaj.core.names import Thing, name
 from falaj.core.records import Run
 from falaj.data.views import StagedFile
 from falaj.door import Context, command, job, query
-from falaj.pipelines import keeping, telling
+from falaj.pipelines import keeping, lending, telling
 from falaj.pipelines.board import Item
 from falaj.pipelines.engine import ENGINE, Engine
 from falaj.pipelines.keeping import Output, ensure_domain
 from falaj.pipelines.kinds import PIPELINE
-from falaj.pipelines.plan import FEATURES, SOURCE, Plan, plan_of
+from falaj.pipelines.plan import SOURCE, Plan, plan_of
 from falaj.pipelines.records import MAX_SOURCE_BYTES, Graph, Node, Pipeline
 from falaj.pipelines.rules import check_graph, check_source, defined
 from falaj.pipelines.running import Runner
@@ -140,13 +140,8 @@ def _conclude(ctx: Context, plan: Plan, items: list[Item], seconds: float) -> Pi
     models = tuple(one.address for one in outputs if one.asset.kind == "model")
     cached = sum(item.state == "cached" for item in counted)
     with ctx.conclude() as unit:
-        runs.link(unit, ctx.run.id, "in", plan.pipeline.version, "pipeline")
-        for read in plan.reads.values():
-            runs.link(unit, ctx.run.id, "in", read.held.version, "data")
-        for version in plan.definitions.values():
-            runs.link(unit, ctx.run.id, "in", version, FEATURES)
-        for one in outputs:
-            runs.link(unit, ctx.run.id, "out", one.version, one.payload.step)
+        telling.link_inputs(unit, ctx.run.id, plan)
+        telling.link_outputs(unit, ctx.run.id, outputs)
         keeping.note_cached(unit, _cached(ctx.run, counted))
         ctx.result = {"computed": len(counted) - cached, "cached": cached, "registered": list(models)}
         entry = unit.say(What.RUN_ENDED, [ctx.run.id, plan.pipeline.asset.id])
@@ -211,19 +206,23 @@ def cancel(ctx: Context, run: str) -> Cancelled:
     error = {"code": "run_cancelled", "message": f"cancelled by {ctx.caller.principal.name}"}
     ended = runs.end(ctx.unit, found, "cancelled", error=error)
     entry = ctx.unit.say(What.RUN_CANCELLED, [ended.id])
+    lending.give_back(ctx.unit, ended)
     return Cancelled(run=ended.id, state=ended.state, entry_id=entry.id)
 
 
 @query("run.steps", on="run:{project}/{run}", cli="run watch")
-def steps_of(ctx: Context, run: str) -> RunSteps:
-    """How far a run is: its state, and each attempt of a step that was begun. Any run may be asked about."""
+def steps_of(ctx: Context, run: str, step: str = "") -> RunSteps:
+    """How far a run is: its state, and each attempt that was begun, of all steps or of one. Any run may be asked."""
     found = runs.get(ctx.tx, ctx.project.id, run)
     gone = found.state == "running" and runs.is_alive(found.owner) is False
+    rows = [row for row in steps.of_run(ctx.tx, found.id) if step in ("", row.step)]
     return RunSteps(
         run=found.id,
         name=str(found.params.get("pipeline") or found.name),
         state="lost" if gone else found.state,
-        steps=tuple(telling.view(ctx.tx, found, row) for row in steps.of_run(ctx.tx, found.id)),
+        steps=tuple(
+            telling.view(ctx.tx, found, row) for row in steps.of_run(ctx.tx, found.id) if step in ("", row.step)
+        ),
         error=found.error,
     )
 

@@ -14,7 +14,7 @@ from falaj.core.errors import Invalid
 from falaj.core.names import Thing, printable
 from falaj.core.records import Version
 from falaj.data.records import ContractVersion, DatasetVersion
-from falaj.door import Context
+from falaj.door import Caller, Context
 from falaj.features.kinds import FEATURE_SERVICE, FEATURE_VIEW
 from falaj.pipelines import code
 from falaj.pipelines.errors import PipelineInvalid
@@ -57,7 +57,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         values: of the parameters.
         reads: by the address as the pipeline names it.
-        source: the project's files.
+        source: the project's files; empty where attempts take them from elsewhere.
         digests: of the code of each step.
         definitions: by address without version, the applied version of each feature service and view that says what
             the project's files say; what was never applied as it stands there has none.
@@ -104,11 +104,16 @@ def plan_of(
     environment: Mapping[str, Any],
     purpose: str = "",
     pins: Mapping[str, int] | None = None,
+    *,
+    caller: Caller | None = None,
+    digests: Mapping[str, str] | None = None,
 ) -> Plan:
     """Look at everything that a run will read.
 
     Args:
-        pins: by name of a dataset, the version that is read where only a name or ref is given.
+        pins: by name of a dataset, or by its address as it is named, the version that is read where none is given.
+        caller: whose rights to the data count; default: those of the one who asks, by the token in use.
+        digests: of the code of each step, where they are known: the source is not read then.
     Raises: NotFound, Forbidden, PipelineInvalid, EvidenceSealed.
     """
     with ctx.reading() as tx:
@@ -119,29 +124,30 @@ def plan_of(
     wanted = [values[param.name] for param in graph.params if param.type == "dataset"]
     wanted = list(dict.fromkeys([*wanted, *(view.source for view in graph.views)]))
     for thing in wanted:
-        check_allowed(ctx, thing, purpose)
+        check_allowed(ctx, thing, purpose, caller or ctx.caller)
     with ctx.reading() as tx:
         reads = {thing: read(ctx, tx, thing, pins or {}) for thing in wanted}
         definitions = applied(ctx, tx, graph)
-    source = source_of(ctx, held.version)
-    steps = [node for node in graph.nodes if node.sort == "step"]
-    digests = {node.id: code.digest_of(source, node.path, node.function) for node in steps}
+    source = {} if digests is not None else source_of(ctx, held.version)
+    if digests is None:
+        steps = [node for node in graph.nodes if node.sort == "step"]
+        digests = {node.id: code.digest_of(source, node.path, node.function) for node in steps}
     return Plan(
         pipeline=held,
         payload=payload,
         values=values,
         reads=reads,
         source=source,
-        digests=digests,
+        digests=dict(digests),
         definitions=definitions,
         environment=dict(environment),
     )
 
 
-def check_allowed(ctx: Context, thing: Any, purpose: str) -> None:
-    """Whether the caller may read a dataset, judged on the facts of that dataset.
+def check_allowed(ctx: Context, thing: Any, purpose: str, caller: Caller) -> None:
+    """Whether somebody may read a dataset, judged on the facts of that dataset.
 
-    Raises: NotFound, Forbidden: as if the caller had asked for its files.
+    Raises: NotFound, Forbidden: as if they had asked for its files.
     """
     parsed = Thing.parse(thing, kind="dataset")
     if parsed.kind != "dataset":
@@ -151,18 +157,19 @@ def check_allowed(ctx: Context, thing: Any, purpose: str) -> None:
     get, project = ctx.door.operations["data.get"], ctx.project.name
     resources = (f"asset:{project}/dataset/{parsed.name}",)
     asked = convert({"thing": str(parsed), "purpose": purpose}, get.params, get.name)
-    facts = ctx.door.facts(get, asked, ctx.caller, project, resources)
-    decision = ctx.door.decide(ctx.caller, get.name, resources, ctx.snapshot, facts)
+    facts = ctx.door.facts(get, asked, caller, project, resources)
+    decision = ctx.door.decide(caller, get.name, resources, ctx.snapshot, facts)
     if not decision.allowed:
-        raise rules.refusal(ctx.door.request(ctx.caller, get.name, resources, facts), decision, ctx.snapshot)
+        raise rules.refusal(ctx.door.request(caller, get.name, resources, facts), decision, ctx.snapshot)
 
 
 def read(ctx: Context, tx: Transaction, thing: Any, pins: Mapping[str, int]) -> Read:
     """A version of a dataset that no gate measures on, with what tells how it is read."""
     catalog = ctx.ground.catalog
     parsed = Thing.parse(thing, kind="dataset")
-    if parsed.version is None and parsed.name in pins:
-        parsed = Thing(parsed.name, parsed.kind, None, pins[parsed.name])
+    pinned = pins.get(str(thing)) or pins.get(parsed.name)
+    if parsed.version is None and pinned is not None:
+        parsed = Thing(parsed.name, parsed.kind, None, pinned)
     held = catalog.resolve(tx, ctx.project.id, parsed)
     if held.version.state != "live":
         raise Invalid(f"{parsed}: v{held.version.number} is {held.version.state}", next_step="choose another version")

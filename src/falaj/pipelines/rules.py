@@ -70,6 +70,15 @@ def type_of(value: Any) -> str | None:
     return "json" if isinstance(value, dict) or value is None else None
 
 
+def is_of(value: Any, wanted: str) -> bool:
+    """Whether a plain value is of a type, item by item where it is a list."""
+    inner = element_of(wanted)
+    if inner is not None:
+        return isinstance(value, list) and all(is_of(one, inner) for one in value)
+    given = type_of(value)
+    return given is not None and fits(given, wanted)
+
+
 def check_value(value: Any, wanted: str, what: str) -> Any:
     """A plain value for a parameter. Raises: PipelineInvalid, naming parameter, value and type."""
     if element_of(wanted) is not None and isinstance(value, list | tuple) and not value:

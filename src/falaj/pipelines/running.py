@@ -15,7 +15,6 @@ from typing import Any, Final
 
 import msgspec
 
-from falaj.core.digests import sha256
 from falaj.core.errors import FalajError
 from falaj.core.records import Run
 from falaj.door import Context
@@ -24,8 +23,8 @@ from falaj.pipelines.board import Board, Item
 from falaj.pipelines.code import modules_of
 from falaj.pipelines.engine import Attempts, Ended, Engine
 from falaj.pipelines.errors import RunCancelled, StepFailed
-from falaj.pipelines.keeping import Output
-from falaj.pipelines.plan import Plan, Read, write_source
+from falaj.pipelines.inputs import Inputs
+from falaj.pipelines.plan import Plan, write_source
 from falaj.pipelines.rules import is_tried_again
 from falaj.pipelines.views import StepView
 from falaj.store.steps import Step
@@ -53,7 +52,7 @@ class Runner:
         self.ctx, self.plan, self.engine, self.folder, self.anew = ctx, plan, engine, folder, anew
         self.run_row: Run = ctx.run
         self.board = Board(ctx, plan)
-        self.inputs = _Inputs(ctx, folder)
+        self.inputs = Inputs(ctx, folder)
         self._underway: dict[int, _Underway] = {}
         self._numbers = 0
 
@@ -178,51 +177,6 @@ class Runner:
         self.ctx.progress(names, sum(item.output is not None for item in every), len(every))
 
 
-class _Inputs:
-    """The files that the attempts of a run are given, below its folder."""
-
-    def __init__(self, ctx: Context, folder: Path) -> None:
-        self._ctx, self._folder = ctx, folder
-        self._datasets: dict[str, tuple[str, ...]] = {}
-
-    def dataset(self, read: Read) -> tuple[str, ...]:
-        """The files of a dataset's version, checked out once a run."""
-        key = read.address
-        if key not in self._datasets:
-            self._ctx.progress(f"reading {read.held.asset.name}", 0, read.held.version.size_bytes)
-            folder = self._folder / "inputs" / str(len(self._datasets))
-            paths = self._ctx.ground.contents.checkout(read.held.version, folder)
-            for path in paths:
-                path.chmod(0o400)
-            self._datasets[key] = tuple(str(path) for path in paths)
-        return self._datasets[key]
-
-    def output(self, output: Output) -> tuple[str, ...]:
-        """The files of an output, as they were committed: a step may have written where it should not."""
-        folder = self._place(output)
-        paths = tuple(folder / file.path for file in output.payload.files)
-        wanted = [file.sha256 for file in output.payload.files]
-        if [_sha256(path) for path in paths] != wanted:
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            self._ctx.ground.contents.checkout(output.version, folder, [file.path for file in output.payload.files])
-            for path in paths:
-                path.chmod(0o400)
-        return tuple(str(path) for path in paths)
-
-    def made(self, output: Output, folder: Path) -> None:
-        """Keep the files of an output at hand as an attempt left them."""
-        if not output.payload.files:
-            return
-        place = self._place(output)
-        place.parent.mkdir(exist_ok=True)
-        with suppress(OSError):  # another item made the same; what was committed can be read from the store
-            folder.rename(place)
-
-    def _place(self, output: Output) -> Path:
-        return self._folder / "made" / output.payload.digest.removeprefix("sha256:")
-
-
 def failure(failed: list[Step], views: list[StepView]) -> StepFailed:
     """What a run says whose steps failed: the first, and how many more."""
     first = failed[0]
@@ -234,10 +188,3 @@ def failure(failed: list[Step], views: list[StepView]) -> StepFailed:
         next_step="correct it and run again: what was committed is not computed anew",
         facts={"steps": [msgspec.to_builtins(view) for view in views], "log": first.log[-2000:]},
     )
-
-
-def _sha256(path: Path) -> str:
-    try:
-        return sha256(path.read_bytes()) if not path.is_symlink() else ""
-    except OSError:
-        return ""

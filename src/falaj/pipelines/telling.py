@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from falaj.core.encoding import canonical
 from falaj.core.errors import Conflict
 from falaj.core.records import Run
 from falaj.door import Context
+from falaj.pipelines.keeping import Output
 from falaj.pipelines.kinds import ARTIFACT, PIPELINE
+from falaj.pipelines.plan import FEATURES, Plan
 from falaj.pipelines.records import Pipeline
 from falaj.pipelines.views import Again, Difference, ExplainedStep, StepView
 from falaj.store import runs, steps
@@ -17,6 +19,7 @@ from falaj.store.catalog import Held
 from falaj.store.metadata import Transaction
 from falaj.store.rows import ASSET, RUN
 from falaj.store.steps import Step
+from falaj.store.unit import Unit
 
 FIRST = "the first time"
 
@@ -40,6 +43,21 @@ def pipeline_of(ctx: Context, tx: Transaction, run: Run) -> tuple[Held, dict[str
     if found is None or run.state != "done":
         raise Conflict(f"run {run.id} is no run of a pipeline that ended well", next_step="falaj run list")
     return found, data
+
+
+def link_inputs(unit: Unit, run: str, plan: Plan) -> None:
+    """Write down what a run reads: its pipeline, its data, the features that its files define as they were applied."""
+    runs.link(unit, run, "in", plan.pipeline.version, "pipeline")
+    for read in plan.reads.values():
+        runs.link(unit, run, "in", read.held.version, "data")
+    for version in plan.definitions.values():
+        runs.link(unit, run, "in", version, FEATURES)
+
+
+def link_outputs(unit: Unit, run: str, outputs: Iterable[Output]) -> None:
+    """Write down what a run computed or took."""
+    for one in outputs:
+        runs.link(unit, run, "out", one.version, one.payload.step)
 
 
 def explained(ctx: Context, tx: Transaction, run: Run) -> Iterator[ExplainedStep]:

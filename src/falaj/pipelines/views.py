@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from falaj.pipelines.records import Task
+
 
 class Applied(msgspec.Struct, frozen=True, kw_only=True):
     """A pipeline as it stands now; `outcome`: `added`, or `unchanged` where the newest is the same."""
@@ -170,3 +172,103 @@ class Cancelled(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     entry_id: str
     entry: int | None = None
+
+
+class BegunStep(msgspec.Struct, frozen=True, kw_only=True):
+    """A step as an engine must know it to run it.
+
+    Attributes:
+        after: the steps that must have committed before it.
+        mapped: whether it has items, counted from 0; `items`: how many, None while that follows from a step before.
+        cpu, memory, timeout_s, retries: as `@fj.step` says; memory in bytes.
+    """
+
+    step: str
+    after: tuple[str, ...]
+    mapped: bool
+    items: int | None
+    cpu: float
+    memory: int
+    timeout_s: int
+    retries: int
+
+
+class Begun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that an engine works on.
+
+    Attributes:
+        token: good for this run alone until `expires_at`, shown once; "" on an embedded store.
+        steps: in an order in which they can run.
+    """
+
+    run: str
+    pipeline: str
+    version: int
+    token: str
+    expires_at: str
+    steps: tuple[BegunStep, ...]
+    entry_id: str
+    entry: int | None = None
+
+    def __repr__(self) -> str:
+        return f"Begun(run={self.run!r}, pipeline={self.pipeline!r})"
+
+
+class InputFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that an attempt may fetch, by the path that its task names it by."""
+
+    path: str
+    size_bytes: int
+
+
+class Claimed(msgspec.Struct, frozen=True, kw_only=True):
+    """What claiming an attempt came to.
+
+    Attributes:
+        state: `running`: the attempt is the claimer's; `done` or `cached`: its result is there, nothing is to do.
+        output: the address of that result.
+        task: what to do, with paths as `files` names them.
+        is_last: no step is left; what Falaj does itself is.
+    """
+
+    run: str
+    step: str
+    item: int
+    attempt: int
+    state: str
+    output: str = ""
+    task: Task | None = None
+    files: tuple[InputFile, ...] = ()
+    is_last: bool = False
+    entry_id: str = ""
+    entry: int | None = None
+
+
+class StepEnded(msgspec.Struct, frozen=True, kw_only=True):
+    """How an attempt ended.
+
+    Attributes:
+        state: `done` or `failed`.
+        again: it failed, and another attempt is worth it.
+        is_last: nothing of the run is left to be run elsewhere.
+    """
+
+    run: str
+    step: str
+    item: int
+    attempt: int
+    state: str
+    output: str = ""
+    error: dict[str, Any] | None = None
+    again: bool = False
+    is_last: bool = False
+
+
+class Items(msgspec.Struct, frozen=True, kw_only=True):
+    """The items of a step in a run; none while that is not known."""
+
+    run: str
+    step: str
+    is_known: bool
+    items: tuple[int, ...]
+    labels: tuple[str, ...]

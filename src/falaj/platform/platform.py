@@ -26,6 +26,7 @@ from falaj.deploy.bundles import BUNDLES, Bundles
 from falaj.deploy.following import Deployments
 from falaj.door import Caller, Door
 from falaj.models.verification import check_fit
+from falaj.pipelines import lending
 from falaj.pipelines.engine import ELSEWHERE, ENGINE, Elsewhere
 from falaj.platform import opening
 from falaj.platform.embedded import EmbeddedSession
@@ -43,7 +44,7 @@ from falaj.trust.access_operations import claim as claim_store
 from falaj.trust.records import PrincipalView
 from falaj.trust.rules import span
 
-STAGING_OPERATIONS = ("data.add", "model.register", "pipeline.apply")
+STAGING_OPERATIONS = ("data.add", "model.register", "pipeline.apply", "step.commit")
 ONE_TIME = "24h"
 
 
@@ -245,6 +246,7 @@ class Platform:
                 if run is not None and run.state == "running":
                     runs.end(unit, run, "lost")
                     unit.say(What.RUN_ENDED, [run.id], project=run.project)
+                    lending.give_back(unit, run)
 
     def _tidy(self, bundles: Bundles) -> None:
         """What dead processes left behind: staged files, data in the clear, lost runs, bundles not written."""

@@ -21,6 +21,7 @@ from falaj.monitor import lineage_operations
 from falaj.monitor import operations as monitor
 from falaj.monitor.kinds import REPORT
 from falaj.pipelines import operations as pipelines
+from falaj.pipelines import step_operations
 from falaj.pipelines.kinds import ARTIFACT, PIPELINE
 from falaj.store.kinds import Kind
 from falaj.tracking import operations as tracking
@@ -53,6 +54,7 @@ ROOMS = (
     features,
     tracking,
     pipelines,
+    step_operations,
     models,
     gates,
     deploy,

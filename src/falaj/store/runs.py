@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from falaj.core.encoding import moment
 from falaj.core.errors import Conflict, NotFound
 from falaj.core.ids import new_id
 from falaj.core.records import Run, RunLink, RunState, Version
@@ -38,8 +40,9 @@ def start(
     params: Mapping[str, Any] | None = None,
     code: Mapping[str, Any] | None = None,
     environment: Mapping[str, Any] | None = None,
+    owner: str = "",
 ) -> Run:
-    """Begin a run. The caller says the entry."""
+    """Begin a run, of this process where no `owner` is named. The caller says the entry."""
     return unit.add(
         RUN,
         Run(
@@ -51,7 +54,7 @@ def start(
             started_at=unit.now,
             by=unit.actor.principal,
             person=unit.actor.person,
-            owner=this_process(),
+            owner=owner or this_process(),
             params=dict(params or {}),
             code=dict(code or {}),
             environment=dict(environment or {}),
@@ -135,8 +138,21 @@ def process(pid: int) -> str:
     return f"{socket.gethostname()}:{pid}:{_start_of(pid)}"
 
 
+def lent(token: str, until: str) -> str:
+    """The owner of a run that is worked on elsewhere: the id of the token it is worked on by, and until when."""
+    return f"({token}):{until}"
+
+
+def lent_by(owner: str) -> tuple[str, str] | None:
+    """Token and end of a run that is worked on elsewhere; None where a process of ours works on it."""
+    token, found, until = owner.partition("):")
+    return (token[1:], until) if found and owner.startswith("(") else None
+
+
 def is_alive(owner: str) -> bool | None:
     """Whether the owning process still runs; None where it is on another host and cannot be asked."""
+    if (elsewhere := lent_by(owner)) is not None:
+        return None if elsewhere[1] > moment(datetime.now(UTC)) else False
     host, _, rest = owner.rpartition(":")[0].rpartition(":")
     if host != socket.gethostname() or not rest.isdigit():
         return None

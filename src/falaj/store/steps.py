@@ -73,6 +73,12 @@ def of_run(tx: Transaction, run: str) -> list[Step]:
     return STEP.where(tx, "run = :run ORDER BY started_at, step, item, attempt", {"run": run}, limit=100_000)
 
 
+def attempts(tx: Transaction, run: str, step: str, item: int) -> list[Step]:
+    """The attempts of one item of a run, the first one first; a result of an earlier run stands as attempt 0."""
+    params = {"run": run, "step": step, "item": item}
+    return STEP.where(tx, "run = :run AND step = :step AND item = :item ORDER BY attempt", params)
+
+
 def earlier(tx: Transaction, step: Step, asset: str) -> Step | None:
     """The newest result of the same item of a step in an earlier run; None where there is none.
 

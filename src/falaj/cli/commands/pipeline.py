@@ -30,6 +30,12 @@ def run(session: Session, options: dict[str, Any], args: dict[str, Any], progres
     return session.call("pipeline.run", {**args, "params": params}, progress=progress)
 
 
+def begin(session: Session, options: dict[str, Any], args: dict[str, Any], progress: Progress) -> Any:
+    """Lend a run of the pipeline as it was last kept."""
+    params = dict(param(text) for text in args.pop("params", ()))
+    return session.call("pipeline.begin", {**args, "params": params})
+
+
 def param(text: str) -> tuple[str, Any]:
     """`leaves=[15, 31]` as a parameter's name and value: JSON where it is that, else text. Raises: Invalid."""
     name, equals, value = text.partition("=")
@@ -52,7 +58,7 @@ def watch(session: Session, options: dict[str, Any], args: dict[str, Any], progr
 
     told: dict[tuple[str, int, int], str] = {}
     while True:
-        seen = session.call("run.steps", {"run": args["run"]})
+        seen = session.call("run.steps", args)
         for step in seen["steps"]:
             place = (step["step"], step["item"], step["attempts"])
             if told.get(place) != step["state"]:

@@ -58,6 +58,37 @@ def told_cancelled(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines
     return [joined(f"run {safe(result['run'])}", safe(result["state"]), entry_of(result))]
 
 
+def told_begun(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """A run that an engine works on: its steps in order, and the token, which is shown once."""
+    head = joined(f"{safe(result['pipeline'])} v{result['version']}", f"run {safe(result['run'])}", entry_of(result))
+    rows = [
+        (
+            safe(step["step"]),
+            f"{step['items'] if step['items'] is not None else 'some'} items" if step["mapped"] else "",
+            f"after {', '.join(safe(one) for one in step['after'])}" if step["after"] else "",
+        )
+        for step in result["steps"]
+    ]
+    token = [f"token  {safe(result['token'])}   until {safe(result['expires_at'])}"] if result["token"] else []
+    each = f"falaj step run --run {safe(result['run'])} --step STEP [--item I] --attempt 1"
+    return [head, *indented(table(rows)), *token, each]
+
+
+def told_step_ended(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """How an attempt ended, and its run where it ended with it."""
+    name = step_name({"step": result["step"], "item": result["item"], "label": ""})
+    run = f"run {safe(result['run'])} is {safe(result['run_state'])}" if result.get("run_state") else ""
+    return [joined(f"{MARKS.get(result['state'], ' ')} {name}", safe(result["state"]), safe(result["output"]), run)]
+
+
+def told_step_items(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """The items of a step, each by its place and what it is mapped over."""
+    if not result["is_known"]:
+        return [f"{safe(result['step'])}: not known yet"]
+    rows = [(str(place), safe(label)) for place, label in zip(result["items"], result["labels"], strict=True)]
+    return table(rows)
+
+
 def told_watched(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
     """How a run that was followed ended."""
     count = counted(result["steps"], "step") if result["steps"] else ""

@@ -6,6 +6,18 @@ from falaj.cli.spec import Arg, Command, option
 
 _GROUP = "pipelines"
 
+_RUN = Arg("run", "id of the run", "--run")
+_STEP = Arg("step", "the step, by its name in the pipeline", "--step")
+_PARAMS = Arg(
+    "params",
+    "a value for a parameter, JSON or text; may be repeated",
+    "--param",
+    "many",
+    False,
+    metavar="NAME=VALUE",
+)
+_PURPOSE = option("purpose", "what its data is read for, where your binding asks for it")
+
 COMMANDS: tuple[Command, ...] = (
     Command(
         "pipeline run",
@@ -13,19 +25,50 @@ COMMANDS: tuple[Command, ...] = (
         "Run a pipeline of pipeline.py; what was committed before is not computed again.",
         (
             Arg("pipeline", "the pipeline: name as pipeline.py defines it, or name:N as it was kept", complete="thing"),
-            Arg(
-                "params",
-                "a value for a parameter, JSON or text; may be repeated",
-                "--param",
-                "many",
-                False,
-                metavar="NAME=VALUE",
-            ),
-            option("purpose", "what its data is read for, where your binding asks for it"),
+            _PARAMS,
+            _PURPOSE,
         ),
         "pipeline_run",
         "pipeline:run",
         ("falaj pipeline run delay", "falaj pipeline run delay --param 'leaves=[15, 31]' --param flights=flights:3"),
+        group=_GROUP,
+    ),
+    Command(
+        "pipeline begin",
+        "pipeline.begin",
+        "Begin a run that an engine elsewhere works on; tells its steps, and a token that is good for it alone.",
+        (
+            Arg("pipeline", "the pipeline, as it was last kept, or name:N", complete="thing"),
+            _PARAMS,
+            _PURPOSE,
+            option("expires_in", "until when it must have ended, such as 8h or 2d; a day where not said"),
+        ),
+        "begun",
+        "pipeline:begin",
+        ("falaj pipeline begin delay --expires-in 8h --json",),
+        group=_GROUP,
+    ),
+    Command(
+        "step run",
+        "step.claim",
+        "Run one attempt of a step of such a run, in a process of its own: what an engine calls.",
+        (
+            _RUN,
+            _STEP,
+            option("item", "of a mapped step, the place of the item, from 0", "int"),
+            option("attempt", "from 1; higher by one each time that the same item is tried again", "int"),
+        ),
+        "step_ended",
+        "step:run",
+        ("falaj step run --run 01JD8M3V9Y7X2K4T6R8P0N1B5C --step train --item 2 --attempt 1",),
+        group=_GROUP,
+    ),
+    Command(
+        "step items",
+        "step.items",
+        "The items of a mapped step of such a run, once they are known.",
+        (_RUN, _STEP),
+        "step_items",
         group=_GROUP,
     ),
     Command(
@@ -40,7 +83,7 @@ COMMANDS: tuple[Command, ...] = (
         "run watch",
         "run.steps",
         "Follow a run until it ends: each step as it begins and ends, whoever runs it.",
-        (Arg("run", "id of the run"),),
+        (Arg("run", "id of the run"), option("step", "only this step, by its name in the pipeline")),
         "watched",
         "pipeline:watch",
         ("falaj run watch 01JD8M3V9Y7X2K4T6R8P0N1B5C", "falaj run watch 01JD8M3V9Y7X2K4T6R8P0N1B5C --json"),
@@ -66,7 +109,7 @@ COMMANDS: tuple[Command, ...] = (
         "run reproduce",
         "run.reproduce",
         "Compute a run of a pipeline again from what it read, and compare what comes out.",
-        (Arg("run", "id of the run"), option("purpose", "what its data is read for, where your binding asks for it")),
+        (Arg("run", "id of the run"), _PURPOSE),
         "reproduced",
         group=_GROUP,
     ),
