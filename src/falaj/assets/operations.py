@@ -15,7 +15,7 @@ from falaj.core.records import Approval, Proposal
 from falaj.door import Context, command, query
 from falaj.store import runs
 from falaj.store.catalog import missing
-from falaj.store.rollouts import Rollout
+from falaj.store.rollouts import Rollout, routed_by
 from falaj.store.rows import APPROVAL, ASSET, PROPOSAL, RUN
 
 MAX_FILES = 500
@@ -162,15 +162,26 @@ def _node(ctx: Context, edge: runs.Edge) -> r.LineageNode:
 def roll_back(
     ctx: Context, thing: str, version: int | None = None, reason: str = "", expect: int | None = None
 ) -> r.MoveResult:
-    """Move a ref back to a version that held it before; scores are not judged again."""
+    """Move a ref back to a version that held it before; scores are not judged again.
+
+    Where a deployment follows the ref, all its traffic goes there at once.
+    """
     parsed = with_ref(ctx.thing(thing))
     catalog, unit = ctx.ground.catalog, ctx.unit
     asset = catalog.asset(unit.tx, ctx.project.id, parsed)
     catalog.expect(unit.tx, asset, parsed.ref or "", expect)
     move = catalog.roll_back(unit, asset, parsed.ref or "", version)
+    routed = routed_by(unit.tx, move)
     entry = unit.say(What.REF_ROLLED_BACK, [asset.id], detail=words(parsed, reason))
+    follower = ASSET.get(unit.tx, routed.deployment) if routed else None
     return r.MoveResult(
-        ref=str(parsed), version=move.version, previous=move.previous, sort=move.sort, entry_id=entry.id
+        ref=str(parsed),
+        version=move.version,
+        previous=move.previous,
+        sort=move.sort,
+        deployment=follower.name if follower else "",
+        revision=routed.revision if routed else None,
+        entry_id=entry.id,
     )
 
 

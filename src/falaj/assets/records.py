@@ -87,13 +87,19 @@ class LogView(View, frozen=True, kw_only=True):
 
 
 class MoveResult(View, frozen=True, kw_only=True):
-    """What moving a ref came to."""
+    """What moving a ref came to.
+
+    Attributes:
+        deployment, revision: that follows the ref, and by which routing all its traffic goes to the version now.
+    """
 
     ref: str
     version: int
     previous: int | None
     sort: str
     entry_id: str
+    deployment: str = ""
+    revision: int | None = None
     entry: int | None = None
 
 

@@ -161,6 +161,13 @@ class Bundles:
         """The folder of a deployment's prediction log."""
         return self._folder(tx, deployment).log
 
+    def warm(self, deployment: str) -> None:
+        """Read on in the log while nothing is locked, so that the turn that follows has little left to read."""
+        with self._ground.database.read() as tx:
+            if (row := routing(tx, deployment)) is not None:
+                with self.tally(tx, row):
+                    pass
+
     @contextmanager
     def tally(self, tx: Transaction, row: Routing) -> Iterator[Tally]:
         """What was answered under a routing table, read up to now; of a table without a canary the newest part only.

@@ -153,6 +153,9 @@ class Loops:
         if rollout is None and now - self._looked.get(place.asset, -LOOK_S) < LOOK_S:
             return  # nothing goes out; what the log need not keep any more goes once a minute
         self._looked[place.asset] = now
+        if rollout is not None:
+            bundles: Bundles = self._platform.ground.port(BUNDLES)
+            bundles.warm(place.asset)
         told: Turn = self._call(place.project, "deploy.tick", {"deployment": place.name})
         if told.action in {"advance", "finish", "fail", "abort"}:
             facts: dict[str, Any] = {"candidate": told.candidate, "share": told.share, "entry": told.entry}

@@ -95,6 +95,13 @@ def routing(tx: Transaction, deployment: str) -> Routing | None:
     return found[0] if found else None
 
 
+def routed_by(tx: Transaction, move: RefMove) -> Routing | None:
+    """The routing table that a move of a ref made, None where nobody follows the ref."""
+    params = {"asset": move.asset, "ref": move.ref}
+    found = ROUTING.where(tx, "asset = :asset AND ref = :ref ORDER BY revision DESC", params, limit=1)
+    return found[0] if found and found[0].entry == move.entry else None
+
+
 class Move(msgspec.Struct, frozen=True, kw_only=True):
     """A move of a ref that its guards let pass."""
 

@@ -1,4 +1,4 @@
-"""`falaj deploy watch`: the controller of a rollout, called again and again until the rollout has ended."""
+"""`falaj deploy watch`: the controller of a rollout, called again and again until it has ended. `falaj rollback`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from falaj.session import Progress, Session
 
 EVERY_S = 1.0
 QUIET = ("wait", "hold")
+TAKEN_UP_S = 2.0
+LOOK_S = 0.01
 
 
 class RolloutEnded(Refused):
@@ -47,3 +49,19 @@ def watch(session: Session, options: dict[str, Any], args: dict[str, Any], progr
         seen = now
         if turn["action"] != "advance":
             time.sleep(every)
+
+
+def rollback(session: Session, options: dict[str, Any], args: dict[str, Any], progress: Progress) -> Any:
+    """Roll back; where a server that shares the store's folder serves the ref, say when it had taken that up."""
+    result: dict[str, Any] = session.call("ref.rollback", args, progress=progress)
+    begin = time.monotonic()
+    if not result.get("deployment"):
+        return result
+    while (passed := time.monotonic() - begin) < TAKEN_UP_S:
+        served = session.call("deploy.status", {"deployment": result["deployment"]})["served"]
+        if served is None:
+            break
+        if served >= result["revision"]:
+            return {**result, "taken_up_ms": round(passed * 1000)}
+        time.sleep(LOOK_S)
+    return result

@@ -212,7 +212,8 @@ COMMANDS: tuple[Command, ...] = (
             EXPECT,
         ),
         "move",
-        examples=("falaj rollback delay@production", "falaj rollback delay@production 5"),
+        "deploy:rollback",
+        ("falaj rollback delay@production", "falaj rollback delay@production 5"),
         group=_REFS,
     ),
 )
