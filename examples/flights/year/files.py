@@ -67,18 +67,22 @@ class Data:
         return self.folder / f"{name}-2013-{month:02d}.parquet"
 
     def questions(self, month: int, count: int, *, carrier: str = "") -> Path:
-        """Flights of a month that somebody asks about, drawn by their keys; what came of them is not in it.
+        """Flights of a month that somebody asks about, drawn by their keys; what came of them is null in it.
 
         Args:
             carrier: of this one alone.
         """
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         flights = self.rows(month)
         chosen = flights.filter([c == carrier for c in flights["carrier"].to_pylist()]) if carrier else flights
         keys = ["/".join(map(str, key)) for key in zip(*(chosen[n].to_pylist() for n in feeds.KEY), strict=True)]
         order = sorted(range(len(keys)), key=lambda i: _drawn(keys[i]))[:count]
-        table = chosen.take(sorted(order)).drop_columns(["dep_delay", "arr_delay"])
+        table = chosen.take(sorted(order))
+        for name in ("dep_delay", "arr_delay"):
+            place = table.column_names.index(name)
+            table = table.set_column(place, name, pa.nulls(table.num_rows, pa.int64()))
         path = self.folder / f"questions-2013-{month:02d}{'-' + carrier if carrier else ''}.parquet"
         pq.write_table(table, path)
         return path

@@ -153,9 +153,10 @@ def _started(play: Play) -> int | None:
         keep_version(play, f"delay:{number}", about)
     for verdict in start["verdicts"] or _verdicts_of(error):
         keep_verdict(play, verdict, about, "refused" if outcome == "refused" else "approved")
+    why = _why(play, error) if error else ""
     teller.event(
         "retrainer",
-        f"{what}: {_said(error) if error else 'passes the gate'}",
+        f"{what}: {why or 'passes the gate'}",
         "refused" if outcome == "refused" else "done" if outcome == "taken" else "failed",
         seconds=seconds,
         major=True,
@@ -172,7 +173,7 @@ def _started(play: Play) -> int | None:
             cached=steps.count("cached"),
             model=number,
             outcome=outcome,
-            why=_said(error) if error else "",
+            why=why,
         )
     )
     if start["state"] == "done" and start["became"] == "proposed":
@@ -209,11 +210,11 @@ def _verdicts_of(error: dict[str, Any]) -> list[str]:
     return list(facts.get("verdicts") or ([facts["verdict"]] if facts.get("verdict") else []))
 
 
-def _said(error: dict[str, Any]) -> str:
-    """An error in words, with the rules that failed."""
-    facts = error.get("facts") or {}
-    failed = [f"{f['title']} {f['text']}" for f in facts.get("findings") or () if f["state"] == "failed"]
-    return f"{error.get('message', error.get('code', ''))}" + (f": {'; '.join(failed)}" if failed else "")
+def _why(play: Play, error: dict[str, Any]) -> str:
+    """An error in words; of a refusal by the gate, the rules that failed."""
+    verdicts = play.teller.verdicts[-1:] if _verdicts_of(error) else []
+    failed = [f"{one.title} {one.text}" for verdict in verdicts for one in verdict.findings if one.state == "failed"]
+    return "; ".join(failed) or str(error.get("message", error.get("code", "")))
 
 
 def _for_comparison(play: Play) -> int:

@@ -81,15 +81,18 @@ def training_may_read(play: Play, version: int, month: int) -> None:
 
 def evidence(play: Play, month: int) -> dict[str, Any]:
     """The gate's evidence becomes a month: its flights, with their features as known then, and what came of them."""
-    risk = play.cast["risk"]
-    made = risk.add_data("schedule", play.data.feed("schedule", month), ref="flown", mode="replace")
-    joined = risk.call(
+    operations, risk = play.cast["operations"], play.cast["risk"]
+    made = operations.add_data("schedule", play.data.feed("schedule", month), ref="flown", mode="replace")
+    joined = operations.call(
         "features.join", service="delay_v1", rows=f"schedule:{made.version}", at="decided_at", into="delay_evidence"
     )
-    name = month_name(month)
-    play.teller.version("dataset", "delay_evidence", joined["version"], by="risk", rows=joined["rows"], note=name)
+    name, version = month_name(month), joined["version"]
+    play.teller.version("dataset", "delay_evidence", version, by="operations", rows=joined["rows"], note=name)
+    told = operations.promote("delay_evidence@holdout", version, reason=name)
+    if told.get("proposal"):
+        risk.approve(told["proposal"], reason=f"{name} is over, and no training has read it")
     play.teller.event(
-        "risk", f"keeps {name} for the gate: delay_evidence v{joined['version']}, {joined['rows']:,} flights"
+        "risk", f"lets {name} be what the gate measures on: delay_evidence v{version}, {joined['rows']:,} flights"
     )
     return dict(joined)
 
