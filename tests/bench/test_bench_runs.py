@@ -18,6 +18,7 @@ SMALL = {
     "checks": ["--copies", "1", "--rounds", "1"],
     "access": ["--bindings", "10", "100", "--requests", "200"],
     "http": ["--requests", "60", "--rounds", "1"],
+    "drift": ["--rows", "2000", "--rounds", "1"],
 }
 
 
