@@ -10,7 +10,7 @@ from falaj.access.rows import names_of
 from falaj.core.encoding import decode
 from falaj.core.errors import NotFound
 from falaj.core.names import Thing
-from falaj.core.records import Asset, RefMove, Run, Verdict, Version
+from falaj.core.records import Asset, RefMove, Run, Version
 from falaj.gates import records as gates
 from falaj.models.kinds import MODEL
 from falaj.models.records import Model
@@ -43,6 +43,7 @@ class Admitted(View, frozen=True, kw_only=True):
     Attributes:
         verdicts: ids; `gates` as `production v3`.
         rollout: id of the rollout in which it came, "" where its ref moved at once.
+        waived: approval rules that were waived in writing.
         at: when the rollout began, or the ref moved.
     """
 
@@ -52,6 +53,7 @@ class Admitted(View, frozen=True, kw_only=True):
     gates: tuple[str, ...]
     proposed_by: str
     approved_by: tuple[str, ...]
+    waived: tuple[str, ...] = ()
     proposal: str = ""
     rollout: str = ""
 
@@ -194,11 +196,13 @@ def _admitted(tx: Transaction, catalog: Catalog, row: Routing, asset: Asset, ans
     by = proposal.by if proposal else asked
     names = names_of(tx, [by, *(one.by for one in approvals)])
     found = [one for one in (catalog.verdict(tx, each) for each in wanted) if one is not None]
+    judged = [decode(one.body, gates.Verdict, "verdict") for one in found]
     return Admitted(
         ref=f"{asset.name}@{row.ref}",
         at=at,
         verdicts=tuple(one.id for one in found),
-        gates=tuple(_gate(one) for one in found),
+        gates=tuple(f"{told.gate} v{told.gate_version}" for told in judged),
+        waived=tuple(f.rule for told in judged for f in told.findings if f.state == "waived"),
         proposed_by=names.get(by, by),
         approved_by=tuple(dict.fromkeys(names.get(one.by, one.by) for one in approvals)),
         proposal=proposal.id if proposal else "",
@@ -218,8 +222,3 @@ def _rollout(tx: Transaction, deployment: str, answer: Found) -> Rollout | None:
 def _move(tx: Transaction, catalog: Catalog, asset: Asset, ref: str, answer: Found) -> RefMove | None:
     moves = [m for m in catalog.history(tx, asset, ref, HISTORY) if m.version == answer.version and m.sort == "promote"]
     return next((m for m in moves if m.at <= answer.at), moves[-1] if moves else None)
-
-
-def _gate(verdict: Verdict) -> str:
-    told = decode(verdict.body, gates.Verdict, "verdict")
-    return f"{told.gate} v{told.gate_version}"

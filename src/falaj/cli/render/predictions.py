@@ -51,7 +51,8 @@ def _made(made: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _admitted(admitted: Mapping[str, Any]) -> list[tuple[str, str]]:
     if not admitted:
         return []
-    approved = f"approved by {plain(admitted['approved_by'])}" if admitted["approved_by"] else "no approval asked"
+    approved = f"approved by {plain(admitted['approved_by'])}" if admitted["approved_by"] else "no approval asked for"
+    approved = "approval waived" if admitted["waived"] else approved
     by = ", ".join(f"gate {safe(one)}" for one in admitted["gates"])
     verdicts = f"verdict{'' if len(admitted['verdicts']) == 1 else 's'} {', '.join(map(safe, admitted['verdicts']))}"
     how = f"by rollout {safe(admitted['rollout'])}" if admitted["rollout"] else ""
