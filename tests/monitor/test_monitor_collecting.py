@@ -14,7 +14,7 @@ import pytest
 from falaj.core import predictions
 from falaj.core.digests import sha256
 from falaj.core.errors import FalajError, NotFound
-from falaj.monitor.errors import SegmentChanged
+from falaj.monitor.errors import DatasetTaken, SegmentChanged
 from tests.monitor.watched import Deployed, asked, kites, written
 
 ROOT = Path(__file__).parents[2]
@@ -163,6 +163,17 @@ def test_two_that_collect_at_once_collect_once(deployed: Deployed) -> None:
         session.call("monitor.collect", {"deployment": "delay"}, progress=meanwhile)
     assert deployed.table("delay_predictions").num_rows == 20
     assert len(deployed.segments) == 1
+
+
+def test_rows_of_others_under_its_name_are_not_added_to(deployed: Deployed) -> None:
+    deployed.house.predict(data="kites@main", into="delay_predictions")
+    written(deployed.log, asked(kites(30, seed=5)))
+    for told in (deployed.collect, deployed.labels, deployed.report):
+        with pytest.raises(DatasetTaken) as refused:
+            told()
+        assert "delay_predictions v1" in refused.value.message
+    assert deployed.segments == []
+    assert len(list(deployed.log.glob("*.jsonl"))) == 1
 
 
 @pytest.mark.faults

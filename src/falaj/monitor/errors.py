@@ -11,6 +11,12 @@ class NothingServed(Conflict):
     code = "nothing_served"
 
 
+class DatasetTaken(Conflict):
+    """The dataset that the monitor keeps its rows in was made by something else."""
+
+    code = "dataset_taken"
+
+
 class SegmentChanged(Damaged):
     """A segment of a prediction log is not any more what was collected from it."""
 

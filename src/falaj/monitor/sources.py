@@ -21,7 +21,7 @@ from falaj.deploy.records import Deployment
 from falaj.door import Context
 from falaj.gates import records as gates
 from falaj.models.records import Model
-from falaj.monitor.errors import NothingServed
+from falaj.monitor.errors import DatasetTaken, NothingServed
 from falaj.monitor.records import MIN_ROWS, Report
 from falaj.pipelines.records import Artifact
 from falaj.store import runs
@@ -30,6 +30,7 @@ from falaj.store.metadata import Transaction
 from falaj.store.rows import ASSET
 
 DATASET, DEPLOYMENT, REPORT, MODEL, ARTIFACT = "dataset", "deployment", "report", "model", "artifact"
+NAMED_BY = frozenset({"prediction", "row"})  # the columns that name a prediction in every dataset of the monitor
 
 
 class Watched(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,13 +97,23 @@ def served(ctx: Context, tx: Transaction, deployment: Deployment) -> Served:
 
 
 def held(ctx: Context, tx: Transaction, dataset: str) -> Held | None:
-    """What `main` of a dataset holds, None where there is nothing yet."""
+    """What `main` of a dataset of the monitor holds, None where there is nothing yet.
+
+    Raises: DatasetTaken where other rows stand under that name.
+    """
     catalog = ctx.ground.catalog
     asset = catalog.find_asset(tx, ctx.project.id, DATASET, dataset)
     ref = catalog.ref(tx, asset, "main") if asset else None
     if asset is None or ref is None:
         return None
-    return Held(asset=asset, version=catalog.version(tx, asset, ref.version), ref=ref)
+    version = catalog.version(tx, asset, ref.version)
+    payload: DatasetVersion = catalog.payload(asset, version)
+    if not {column.name for column in payload.columns} >= NAMED_BY:
+        raise DatasetTaken(
+            f"dataset/{dataset} v{version.number} holds other rows than the monitor's",
+            next_step="give the deployment another name: its datasets are called after it",
+        )
+    return Held(asset=asset, version=version, ref=ref)
 
 
 def readable(ctx: Context, tx: Transaction, thing: Thing) -> Readable:
