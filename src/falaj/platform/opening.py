@@ -145,7 +145,8 @@ def open_store(
     Raises: NoStore, ServedStore, FalajError of keys and database.
     """
     if not _is_there(layout.key):
-        raise NoStore(f"{layout.store}: no store there", next_step=f"falaj -C {layout.place} init")
+        next_step = f"falaj -C {layout.place} init; where a server holds it, falaj login URL"
+        raise NoStore(f"{layout.store}: no store there", next_step=next_step)
     read_only = read_only or not os.access(layout.store, os.W_OK)
     custodian = KeyFile.open(layout.key, passphrase=passphrase())
     if not read_only:
