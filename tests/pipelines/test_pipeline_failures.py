@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -184,6 +185,91 @@ def test_a_step_reaches_neither_store_nor_others_nor_their_processes(steps: Proj
     assert set(steps.value(told, "pries")[:-1]) == {"PermissionError"}
     assert steps.value(told, "pries")[-1] in ("PermissionError", "signalled")  # since Linux 6.12
     assert not (steps.folder / "planted").exists()
+
+
+FOREIGN = """
+import os
+
+@fj.step
+def honest(n: int) -> fj.Table:
+    import pyarrow as pa
+    return pa.table({"n": [n]})
+
+@fj.step
+def meddles(data: fj.Table) -> list[str]:
+    run = os.path.abspath("../../..")
+    told = []
+    for path in (run + "/made/planted", run + "/attempts/1/out/table.parquet", run + "/inputs/planted"):
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            open(path, "ab").close()
+            told.append("written")
+        except OSError as error:
+            told.append(type(error).__name__)
+    return told
+
+@fj.step
+def reads(data: fj.Table, told: list[str]) -> int: return data["n"][0].as_py()
+
+@fj.pipeline
+def p_foreign():
+    data = honest(7)
+    reads(data, meddles(data))
+"""
+
+
+def test_a_step_writes_to_no_output_but_its_own(tmp_path: Path) -> None:
+    project = Project(tmp_path / "flights")
+    try:
+        told = project.run(FOREIGN, pipeline="p_foreign")
+        run = project.call("run.show", run=project.call("asset.lineage", thing=told.steps[1].output).nodes[0].run)
+        if run.result["guards"] == ["landlock"]:
+            assert set(project.value(told, "meddles")) == {"PermissionError"}
+        assert project.value(told, "reads") == 7
+        assert project.call("store.verify").ok
+    finally:
+        project.platform.close()
+
+
+CHANGED = """
+import helper, os, time
+
+@fj.step
+def first(door: str) -> int:
+    open(door + "/begun", "w").close()
+    while not os.path.exists(door + "/changed"):
+        time.sleep(0.01)
+    return helper.VALUE
+
+@fj.step
+def second(a: int) -> int: return a + helper.VALUE
+
+@fj.pipeline
+def p(door: str): second(first(door))
+"""
+
+
+def test_files_that_change_while_a_run_goes_on_change_nothing_in_it(tmp_path: Path) -> None:
+    project = Project(tmp_path / "flights")
+    project.write(CHANGED, helper="VALUE = 1\n")
+    project.apply()
+    with tempfile.TemporaryDirectory(prefix="falaj-", dir="/dev/shm") as door:
+
+        def change() -> None:
+            while not Path(door, "begun").exists():
+                time.sleep(0.01)
+            project.write(CHANGED.replace("a + ", "100 * a + "), helper="VALUE = 2\n")
+            Path(door, "changed").touch()
+
+        thread = threading.Thread(target=change)
+        thread.start()
+        told = project.run(door=door)
+        thread.join()
+        assert (told.version, project.value(told, "second")) == (1, 2)
+        project.apply()
+        again = project.run(door=door)
+        assert (again.version, again.computed, project.value(again, "second")) == (2, 2, 202)
+    project.platform.close()
 
 
 @pytest.mark.parametrize(
