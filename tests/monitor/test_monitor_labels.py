@@ -119,6 +119,18 @@ def test_the_same_thing_asked_twice_is_two_predictions_with_one_outcome_each(dep
     assert deployed.labels()["counts"] == {**NOTHING, "predictions": 40, "before": 40}
 
 
+def test_a_shadow_and_a_canary_that_failed_have_outcomes_of_their_own(deployed: Deployed) -> None:
+    july = kites(20, seed=5, start=500)
+    lines = asked(july)
+    shadows = [msgspec.structs.replace(line, role="shadow") for line in lines]
+    fallen = [msgspec.structs.replace(line, role="canary", output=None, error="it failed") for line in lines[:5]]
+    written(deployed.log, [*fallen, *lines, *shadows])
+    deployed.collect()
+    deployed.outcomes(july)
+    assert deployed.labels()["counts"] == {**NOTHING, "predictions": 45, "joined": 40, "failed": 5}
+    assert deployed.labels()["counts"] == {**NOTHING, "predictions": 45, "before": 40, "failed": 5}
+
+
 def test_predictions_without_key_or_probability_are_counted_and_never_joined(deployed: Deployed) -> None:
     july = kites(40, seed=5, start=500)
     lines = asked(july)

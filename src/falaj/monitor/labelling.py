@@ -126,13 +126,13 @@ def join(
         con.execute("CREATE TEMP TABLE outcome (number INTEGER, key VARCHAR, low BOOLEAN, high BOOLEAN)")
         for label, path in outcomes.items():
             con.execute(f"INSERT INTO outcome {_by_key(path, key)}", [numbers[label]])
-        con.execute('CREATE TEMP TABLE known (prediction VARCHAR, "row" BIGINT)')
+        con.execute('CREATE TEMP TABLE known (prediction VARCHAR, "row" BIGINT, version BIGINT, role VARCHAR)')
         if known:
-            con.execute(f'INSERT INTO known SELECT prediction, "row" FROM {_files(known)}')  # noqa: S608
+            con.execute(f"INSERT INTO known SELECT {_ONE} FROM {_files(known)}")  # noqa: S608
         con.execute(_FRESH)
         counts = dict(con.execute("SELECT state, count(*) FROM fresh GROUP BY state").fetchall())
         ((failed,),) = con.execute("SELECT count(*) FROM asked WHERE output IS NULL").fetchall()
-        ((before,),) = con.execute('SELECT count(*) FROM asked SEMI JOIN known USING (prediction, "row")').fetchall()
+        ((before,),) = con.execute(f"SELECT count(*) FROM asked SEMI JOIN known USING ({_ONE})").fetchall()  # noqa: S608
         if counts.get("joined"):
             found = con.sql(_JOINED, params=[at]).to_arrow_reader(100_000)
             with pq.ParquetWriter(into, found.schema, compression="zstd", use_dictionary=["model", "role"]) as writer:
@@ -143,6 +143,8 @@ def join(
     return msgspec.structs.replace(told, predictions=total)
 
 
+_ONE: Final = 'prediction, "row", version, role'
+"""What names a prediction: a row of an answer may have been answered by several versions, as canary, stable, shadow."""
 _FRESH: Final = """
 CREATE TEMP TABLE fresh AS
 SELECT a.prediction, a."row", a.answered_at, a.model, a.version, a.role, a.key, a.output, o.low AS label,
@@ -152,14 +154,14 @@ SELECT a.prediction, a."row", a.answered_at, a.model, a.version, a.role, a.key, 
        WHEN o.low <> o.high THEN 'ambiguous'
        ELSE 'joined' END AS state
 FROM asked a
-ANTI JOIN known k ON a.prediction = k.prediction AND a."row" = k."row"
+ANTI JOIN known k ON a.prediction = k.prediction AND a."row" = k."row" AND a.version = k.version AND a.role = k.role
 LEFT JOIN label_of l ON a.version = l.version
 LEFT JOIN outcome o ON o.number = l.number AND o.key = a.key
 WHERE a.output IS NOT NULL
 """
 _JOINED: Final = """
 SELECT prediction, "row", answered_at, model, version, role, key, output, label, CAST(? AS TIMESTAMPTZ) AS joined_at
-FROM fresh WHERE state = 'joined' ORDER BY prediction, "row"
+FROM fresh WHERE state = 'joined' ORDER BY prediction, "row", version, role
 """
 
 
