@@ -74,6 +74,7 @@ def test_one_answer_leads_to_all_that_it_came_from(served: Served, tmp_path: Pat
     assert typed["where"] == collected.where
     with pytest.raises(UsageError):
         command(session, {}, {"thing": f"prediction:{prediction}", "direction": "down"}, lambda *_: None)
+    of_a_canary(w, served)
     lines = RENDERERS["prediction"](json.loads(msgspec.json.encode(collected)), {})
     assert "kite v1" in lines[0]
     assert any("proposed by science, approved by risk" in line for line in lines)
@@ -96,6 +97,26 @@ def check(w: World, found: Any, told: Any) -> None:
     assert found.admitted.gates == ("production v1",)
     assert found.admitted.verdicts == (w.verdicts()[-1].id,)
     assert found.problems == ()
+
+
+def of_a_canary(w: World, served: Served) -> None:
+    """A second version on its way: its answers name the rollout, and who asked for and allowed it."""
+    w.register(town_model(4))
+    proposing = served.person("analytics", ("contributor", "project:flights"))
+    asked = proposing.call("ref.propose", thing="kite@production", version=2)
+    maintainer(served, "audit").call("ref.approve", proposal=asked.id)
+    rollout = w.owner.call("deploy.status", deployment="kite").rollout
+    mine, unknown = new_id(), new_id()
+    log = w.platform.layout.serving / "kite" / "log"
+    written(log, answer("canary", 0.5, revision=2, id=mine), answer("stable", 0.5, version=9, revision=7, id=unknown))
+    found = w.owner.call("prediction.lineage", prediction=mine)
+    assert (found.role, found.version, found.problems) == ("canary", 2, ())
+    assert (found.admitted.rollout, found.admitted.verdicts) == (rollout.id, (w.verdicts()[-1].id,))
+    assert (found.admitted.proposed_by, found.admitted.approved_by) == ("analytics", ("audit",))
+    # A line that the store knows nothing of is told as such, and not believed.
+    odd = w.owner.call("prediction.lineage", prediction=unknown)
+    assert (odd.made, odd.admitted) == (None, None)
+    assert odd.problems[:2] == ("there is no kite v9", "no routing table 7 of kite leads to kite v9")
 
 
 @pytest.mark.parametrize(
