@@ -2,7 +2,7 @@
 
 python -m tests.triggers.dying FOLDER NUMBER before|after     0 for never
 
-Transactions are counted from the first one that a start of a trigger makes: noting its cause.
+Transactions that may write are counted from the beginning of the process, on SQLite and on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -14,27 +14,35 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
+from typing import Any
 
 from falaj.cli.main import main
-from falaj.store.metadata.sqlite import SqliteDatabase, SqliteTransaction
+from falaj.store.metadata.postgres import PostgresDatabase
+from falaj.store.metadata.sqlite import SqliteDatabase
 
 
 def die_at(number: int, moment: str) -> None:
     """Let the process end around a transaction: before its commit, or right after."""
-    write, transactions, lock = SqliteDatabase.write, count(1), threading.Lock()
+    transactions, lock = count(1), threading.Lock()
 
-    @contextmanager
-    def dying(self: SqliteDatabase) -> Iterator[SqliteTransaction]:
-        with lock:
-            is_last = next(transactions) == number
-        with write(self) as tx:
-            yield tx
-            if is_last and moment == "before":
+    def let_die(database: Any) -> None:
+        write = database.write
+
+        @contextmanager
+        def dying(self: Any) -> Iterator[Any]:
+            with lock:
+                is_last = next(transactions) == number
+            with write(self) as tx:
+                yield tx
+                if is_last and moment == "before":
+                    os.kill(os.getpid(), signal.SIGKILL)
+            if is_last:
                 os.kill(os.getpid(), signal.SIGKILL)
-        if is_last:
-            os.kill(os.getpid(), signal.SIGKILL)
 
-    SqliteDatabase.write = dying  # type: ignore[assignment, method-assign]
+        database.write = dying
+
+    for database in (SqliteDatabase, PostgresDatabase):
+        let_die(database)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ rules:
     embedded: waive
 """
 TRIGGER = "trigger: again\nwhen: {any: [new_version: flights@main]}\nstart: p\npropose: late@production\n"
-CAUSES, KILLS, TRANSACTIONS = 2, 3, 30
+CAUSES, KILLS, TRANSACTIONS = 1, 3, 30
 
 
 def watch(project: Project, number: int, moment: str = "after") -> int:
@@ -54,12 +55,16 @@ def watch(project: Project, number: int, moment: str = "after") -> int:
 
 
 @pytest.fixture
-def project(project: Project) -> Project:
-    project.write(PIPELINE)
-    project.apply()
+def project(tmp_path: Path, database_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """A project on either database, with a pipeline, a gate and a trigger."""
+    monkeypatch.setenv("FALAJ_DATABASE", database_address)
+    made = Project(tmp_path / "flights")
+    made.write(PIPELINE)
+    made.apply()
     files = {"gates/release.yaml": GATE, "triggers.yaml": TRIGGER}
-    project.call("config.apply", files=[{"path": path, "text": text} for path, text in files.items()])
-    return project
+    made.call("config.apply", files=[{"path": path, "text": text} for path, text in files.items()])
+    yield made
+    made.platform.close()
 
 
 @pytest.mark.faults

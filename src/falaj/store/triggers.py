@@ -15,6 +15,7 @@ from falaj.store.metadata.tables import Table
 from falaj.store.unit import Unit
 
 SQL = queries("triggers")
+MOST = 1_000_000
 StartState = Literal["met", "due", "running", "done", "refused", "failed", "covered"]
 
 
@@ -93,7 +94,7 @@ def next_number(tx: Transaction, trigger: str) -> int:
     return 1 + (int(row[0]) if row and row[0] is not None else 0)
 
 
-def in_state(tx: Transaction, trigger: str, state: StartState, *, limit: int = 1000) -> list[Start]:
+def in_state(tx: Transaction, trigger: str, state: StartState, *, limit: int = MOST) -> list[Start]:
     """Starts in a state, oldest first."""
     params = {"trigger": trigger, "state": state}
     return START.where(tx, "trigger = :trigger AND state = :state ORDER BY number", params, limit=limit)

@@ -151,7 +151,8 @@ def following(tx: Transaction, at: InForce, now: datetime) -> rules.Next | None:
     found = underway(tx, at.asset.id)
     if found is not None:
         return rules.Next(found) if is_abandoned(tx, found, now) and rules.is_rested(found, now) else None
-    waiting = triggers.in_state(tx, at.asset.id, "due", limit=1 if at.trigger.starts == "each" else 10_000)
+    enough = 1 if at.trigger.starts == "each" else triggers.MOST
+    waiting = triggers.in_state(tx, at.asset.id, "due", limit=enough)
     return rules.next_start(at.trigger.starts, waiting, now)
 
 
