@@ -6,6 +6,7 @@ import hashlib
 import random
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ from falaj.core import predictions
 from falaj.core.digests import sha256
 from falaj.core.errors import FalajError, NotFound
 from falaj.monitor.errors import DatasetTaken, SegmentChanged
+from falaj.serving.prediction_log import PredictionLog
 from tests.monitor.watched import Deployed, asked, kites, written
 
 ROOT = Path(__file__).parents[2]
@@ -139,6 +141,36 @@ def test_what_a_dead_server_left_is_sealed_and_collected(deployed: Deployed) -> 
     with left.open("ab") as stream:
         stream.write(b'{"id": "01')  # torn by its end: never acknowledged
     assert deployed.collect()["rows"] == 20
+
+
+def test_what_living_servers_write_at_this_moment_is_sealed_and_collected(deployed: Deployed) -> None:
+    lines = asked(kites(40, seed=5))
+    stopped = threading.Event()
+
+    def serving(log: PredictionLog, mine: list[predictions.Prediction]) -> None:
+        log.start()
+        log.write(b"".join(msgspec.json.encode(line) + b"\n" for line in mine))
+        while not stopped.wait(0.01):
+            log.tick()
+        log.close()
+
+    logs = [
+        PredictionLog(deployed.log, segment_bytes=1 << 30, segment_s=1e9, say=lambda *_, **_facts: None)
+        for _ in range(2)
+    ]
+    servers = [threading.Thread(target=serving, args=(log, lines[at::2])) for at, log in enumerate(logs)]
+    for server in servers:
+        server.start()
+    try:
+        while len(predictions.unsealed(deployed.log)) < 2:
+            stopped.wait(0.01)
+        told = deployed.collect()
+    finally:
+        stopped.set()
+        for server in servers:
+            server.join()
+    assert (told["segments"], told["rows"]) == (2, 40)
+    assert sorted(deployed.table("delay_predictions")["prediction"].to_pylist()) == sorted(line.id for line in lines)
 
 
 def test_nothing_predicted_is_nothing_collected(deployed: Deployed) -> None:

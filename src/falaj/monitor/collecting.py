@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 INPUT: Final = "input_"
 PATIENCE_S: Final = 2.0
 _POLL_S: Final = 0.02
+_ASK_S: Final = 0.5
 _BIG: Final = 1 << 63
 _OWN: Final = {
     "prediction": "string",
@@ -83,15 +84,19 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
 def seal(log: Path, patience_s: float = PATIENCE_S) -> list[Path]:
     """Every sealed segment, oldest first; what servers write at this moment is sealed first.
 
-    A living server is asked and waited for; one that does not answer in time keeps its segment until the next time.
+    Living servers are asked and waited for, again while one of several took the question of another. One that does not
+    answer in time keeps its segment until the next time.
     """
     predictions.seal_left(log)
     waiting = set(predictions.unsealed(log))
-    if waiting:
-        predictions.ask_seal(log)
     until = time.monotonic() + patience_s
-    while waiting & set(predictions.unsealed(log)) and time.monotonic() < until:
+    ask_at = 0.0
+    while waiting and time.monotonic() < until:
+        if time.monotonic() >= ask_at:
+            predictions.ask_seal(log)
+            ask_at = time.monotonic() + _ASK_S
         time.sleep(_POLL_S)
+        waiting &= set(predictions.unsealed(log))
     return predictions.sealed(log)
 
 
