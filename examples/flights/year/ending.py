@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
@@ -50,15 +51,16 @@ def _rollback(play: Play) -> None:
     clients = [threading.Thread(target=go_on_asking) for _ in range(2)]
     for client in clients:
         client.start()
-    while len(asker.answers) < first + 50:
-        over.wait(0.01)
-    said = play.cast.falaj("operations", f"rollback {REF} --reason 'winter is over'", "back, while passengers ask")
-    told, at = said.result, len(asker.answers)
-    while len(asker.answers) < at + 50:
-        over.wait(0.01)
-    over.set()
-    for client in clients:
-        client.join()
+    try:
+        _wait_for_answers(play, first + 50)
+        told = play.cast.falaj(
+            "operations", f"rollback {REF} --reason 'winter is over'", "back, while passengers ask"
+        ).result
+        _wait_for_answers(play, len(asker.answers) + 50)
+    finally:
+        over.set()
+        for client in clients:
+            client.join()
     answers = asker.answers[first:]
     committed = _moment(play, told["entry"])
     before, after = int(told["previous"]), int(told["version"])
@@ -88,6 +90,11 @@ def _rollback(play: Play) -> None:
         entry=told["entry"],
         major=True,
     )
+
+
+def _wait_for_answers(play: Play, count: int) -> None:
+    while len(play.asker.answers) < count:
+        time.sleep(0.01)
 
 
 def _moment(play: Play, entry: int) -> float:

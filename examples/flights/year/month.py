@@ -15,7 +15,7 @@ from examples.flights.year.verdicts import came_of, keep_verdict
 if TYPE_CHECKING:
     from examples.flights.year.play import Play
 
-WAIT_S = 120.0
+WAIT_S = 600.0
 SKYWEST = "OO"
 PASSENGERS = 150
 
@@ -58,11 +58,17 @@ def play_month(play: Play, month: int, traffic: Traffic, *, strict: bool, last: 
 
 
 def _let_finish(play: Play, rows: list[Row]) -> None:
-    """A rollout that is still underway is given the requests that it waits for: the month's flights, asked again."""
-    for time_ in range(3):
+    """A rollout that is still underway is given the requests that it waits for: the month's flights, asked again.
+
+    Where its judges cannot tell even then, a person takes it back.
+    """
+    for again in range(3):
         if play.watching.settled()["rollout"] is None:
             return
-        ask_in_rounds(play, requests_of(rows, f"{play.teller.month}-more-{time_}", alone=300, batch=15))
+        ask_in_rounds(play, requests_of(rows, f"{play.teller.month}-again-{again}", alone=300, batch=15))
+    if play.watching.settled()["rollout"] is not None:
+        play.cast.falaj("operations", "deploy abort delay --reason 'its judges cannot tell after a month'", major=True)
+        play.watching.settled()
 
 
 def _feeds(play: Play, month: int) -> None:
@@ -193,7 +199,7 @@ def _waited(play: Play) -> dict[str, Any]:
         if ended and not waiting and not trigger["causes"] and ended[0]["number"] > play.last_start:
             play.last_start = ended[0]["number"]
             return dict(ended[0])
-        time.sleep(0.2)
+        time.sleep(0.5)
     raise SystemExit(f"the trigger started nothing within {WAIT_S:.0f} s, after {seen} starts before")
 
 
