@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from falaj.cli.render import RENDERERS
 from falaj.core.errors import NotFound
 from falaj.deploy.records import Drift, ScoreWatch
 from falaj.gates import metrics
@@ -46,6 +47,9 @@ def test_from_the_lines_of_a_server_to_an_alarm_in_the_ledger(tmp_path: Path, da
     wind = loud["columns"][0]
     assert wind["means"][1] - wind["means"][0] == pytest.approx(6, abs=0.8)
     assert loud["scored"]["worse_by"]["low"] > 0.02
+    told = "\n".join(RENDERERS["report"](loud, {}))
+    assert "drift  ALARM  2 of 3 columns drifted: wind" in told
+    assert "score  ALARM  brier" in told
 
     (drift,), (fell,) = deployed.entries("drift.found"), deployed.entries("score.fell")
     for entry, word in ((drift, "drift.found"), (fell, "score.fell")):
