@@ -87,6 +87,7 @@ def leads_back(fleet: Fleet, ship: Ship) -> None:
     assert ship.promote(3).sort == "rollout"
     moved = fleet.owner.call("ref.rollback", thing=f"kite@{ship.name}")
     assert (moved.version, ship.holds, ship.shares()) == (1, 1, {1: FULL})
+    assert (moved.deployment, moved.revision) == (ship.name, ship.row.revision)
     assert [r.state for r in ship.rollouts()] == ["aborted", "failed", "done"]
     assert "went to v1" in ship.rollouts()[0].why
     assert 2 in ship.row.held

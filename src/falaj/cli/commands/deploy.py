@@ -57,11 +57,11 @@ def rollback(session: Session, options: dict[str, Any], args: dict[str, Any], pr
     begin = time.monotonic()
     if not result.get("deployment"):
         return result
-    while (passed := time.monotonic() - begin) < TAKEN_UP_S:
+    while time.monotonic() - begin < TAKEN_UP_S:
         served = session.call("deploy.status", {"deployment": result["deployment"]})["served"]
         if served is None:
             break
         if served >= result["revision"]:
-            return {**result, "taken_up_ms": round(passed * 1000)}
+            return {**result, "taken_up_ms": round((time.monotonic() - begin) * 1000)}
         time.sleep(LOOK_S)
     return result

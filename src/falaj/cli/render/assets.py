@@ -22,7 +22,7 @@ def told_move(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
     head = joined(f"{ref}  {step(result.get('previous'), result['version'])}", word, gates, entry_of(result))
     if result.get("deployment"):
         told = result.get("taken_up_ms")
-        when = f"taken up after {told} ms" if told is not None else "no server here has told that it took it up"
+        when = f"taken up within {told} ms" if told is not None else "no server here has told that it took it up"
         findings.append(f"  all traffic of {safe(result['deployment'])} to v{result['version']}   {when}")
     waits = _waiting(result.get("waits_for") or (), result.get("proposal"))
     return [head, *findings, *waits, *_rolling_out(result)]
