@@ -133,9 +133,19 @@ def _watch(play: Play, month: int) -> bool:
         for one in report["columns"]
     ]
     play.labelled[month] = labelled
-    words = f"{labelled['joined']:,} outcomes joined, {labelled['without']} cancelled"
-    teller.event("falaj", f"{words}: {kept.why}", "alarm" if kept.alarmed else "done", entry=kept.entry, major=True)
+    teller.line(f"{'falaj':<11}{labelled['joined']:,} outcomes joined, {labelled['without']} flights have none")
+    teller.event("falaj", _shown(kept), "alarm" if kept.alarmed else "done", entry=kept.entry, major=True)
+    for why in report["why"]:
+        teller.line(f"{'':<13}{why}")
     return kept.alarmed
+
+
+def _shown(report: s.Report) -> str:
+    """A report in a few words: what drifted, and the score."""
+    moved = f"{', '.join(report.columns[:3]) or 'nothing'} drifted"
+    if report.worse_by is None:
+        return moved
+    return f"{moved}; Brier {report.worse_by.value:+.3f} ({report.worse_by.low:+.3f} … {report.worse_by.high:+.3f})"
 
 
 def _answer(word: str) -> Any:
