@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import Any
 
+import msgspec
 import pytest
 
+from falaj.cli.commands.deploy import RolloutEnded, watch
 from falaj.core.bundle import FULL
 from falaj.core.errors import Conflict, FalajError, NotFound, Refused
 from falaj.deploy.bundles import BUNDLES
@@ -185,6 +189,45 @@ def test_an_approval_begins_the_rollout_and_its_proposal_is_used_at_the_end(flee
 
 def _person(fleet: Fleet, name: str) -> Person:
     return Served(fleet.world.platform, fleet.owner).person(name, ("maintainer", "project:flights"))
+
+
+class Between:
+    """A session beside a server, whose loop does something between two looks of this one."""
+
+    def __init__(self, ship: Ship, *loop: Callable[[], object]) -> None:
+        self.ship, self.loop = ship, list(loop)
+
+    def call(self, operation: str, args: dict[str, Any], progress: object = None) -> Any:
+        told = msgspec.to_builtins(self.ship.fleet.owner.call(operation, **args))
+        if operation == "deploy.tick" and self.loop:
+            self.loop.pop(0)()
+        return told
+
+
+def watched(ship: Ship, *loop: Callable[[], object]) -> Any:
+    return watch(Between(ship, *loop), {"quiet": True}, {"deployment": ship.name, "every": 0.01}, lambda *_: None)
+
+
+def test_who_watches_learns_what_a_servers_loop_did_meanwhile(fleet):
+    ship = fleet.deploy("rollout: {canary: [50%, 100%], bake: 60 requests}\n")
+    ship.promote(2)
+
+    def go_on() -> None:
+        for count in (600, 100):
+            ship.traffic(count)
+            ship.tick()
+
+    told = watched(ship, go_on)
+    assert (told["action"], told["candidate"], told["stable"], ship.holds) == ("finish", 2, 1, 2)
+    ship.promote(3)
+
+    def fail() -> None:
+        ship.traffic(1500, canary=lambda at: None if at % 3 == 0 else spread(at))
+        assert ship.tick().action == "fail"
+
+    with pytest.raises(RolloutEnded, match="v3 was taken back: errors"):
+        watched(ship, fail)
+    assert watched(ship)["action"] == "none"
 
 
 # what it rests on changes

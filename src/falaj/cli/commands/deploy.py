@@ -30,8 +30,12 @@ def watch(session: Session, options: dict[str, Any], args: dict[str, Any], progr
 
     every, once = float(args.pop("every", EVERY_S)), args.pop("once", False)
     seen: tuple[Any, ...] = ()
+    watched = ""
     while True:
         turn: dict[str, Any] = session.call("deploy.tick", args, progress=progress)
+        if turn["action"] == "none" and watched:
+            turn = _ended_by_others(session, turn, watched)
+        watched = turn["rollout"]
         if turn["action"] in ("fail", "abort"):
             raise RolloutEnded(
                 f"{turn['deployment']}: v{turn['candidate']} was taken back: {turn['text']}",
@@ -49,6 +53,16 @@ def watch(session: Session, options: dict[str, Any], args: dict[str, Any], progr
         seen = now
         if turn["action"] != "advance":
             time.sleep(every)
+
+
+def _ended_by_others(session: Session, turn: dict[str, Any], watched: str) -> dict[str, Any]:
+    """How a rollout ended that somebody else, such as a server's loop, carried to its end between two looks."""
+    last = session.call("deploy.status", {"deployment": turn["deployment"]})["last"]
+    if last is None or last["id"] != watched:
+        return turn
+    action = {"done": "finish", "failed": "fail"}.get(last["state"], "abort")
+    told = {"rollout": last["id"], "candidate": last["candidate"], "stable": last["stable"], "text": last["why"]}
+    return {**turn, **told, "action": action}
 
 
 def rollback(session: Session, options: dict[str, Any], args: dict[str, Any], progress: Progress) -> Any:
