@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 INPUT: Final = "input_"
 PATIENCE_S: Final = 2.0
 _POLL_S: Final = 0.02
-_ASK_S: Final = 0.5
+_ASK_S: Final = 0.1
 _BIG: Final = 1 << 63
 _OWN: Final = {
     "prediction": "string",
