@@ -176,6 +176,7 @@ def test_an_approval_begins_the_rollout_and_its_proposal_is_used_at_the_end(flee
     assert second.sort == "proposed"
     begun = badr.call("ref.approve", proposal=second.proposal)
     assert (begun.state, begun.share, ship.holds) == ("rollout", 5000, 1)
+    assert badr.call("proposal.show", proposal=second.proposal) == begun
     with pytest.raises(FalajError):
         badr.call("ref.approve", proposal=second.proposal)
     ship.traffic(300)

@@ -7,7 +7,7 @@ import msgspec
 from falaj.access.rows import names_of
 from falaj.assets import records as r
 from falaj.assets.rules import kind_of_file, page_size, read_file, with_ref, words
-from falaj.assets.views import asset_row, leaf_of, proposal_view, ref_views, rollout_begun, version_view
+from falaj.assets.views import asset_row, leaf_of, proposal_view, ref_views, version_view
 from falaj.core.entries import What
 from falaj.core.errors import Forbidden, Invalid, NotFound
 from falaj.core.names import Thing
@@ -214,7 +214,7 @@ def _set_state(ctx: Context, thing: str, state: str, what: What, reason: str) ->
 
 @command("config.apply", on="project:{project}", entry=What.REF_MOVED, role="maintainer", cli="apply")
 def apply(ctx: Context, files: list[r.ConfigFile], reason: str = "") -> r.Applied:
-    """Make assets of project files: contracts, gates, policies, locations. All of them, or none.
+    """Make assets of project files: contracts, gates, features, deployments, triggers, policies. All of them, or none.
 
     On a server, a change of one that is in force becomes a proposal that another person approves.
     """
@@ -310,8 +310,7 @@ def approve(ctx: Context, proposal: str, reason: str = "") -> r.ProposalView:
         if isinstance(moved, Rollout):
             on = [moved.id, moved.deployment, asset.id, found.id]
             unit.say(What.ROLLOUT_STARTED, on, detail={**words(thing, found.reason), "share": moved.share})
-            begun = rollout_begun(unit.tx, moved)
-            return msgspec.structs.replace(view, state=begun.pop("sort"), **begun)
+            return proposal_view(unit.tx, catalog, found)
         unit.say(What.REF_MOVED, [asset.id, found.id], detail=words(thing, found.reason))
         view = msgspec.structs.replace(view, state="moved")
     return view

@@ -13,7 +13,7 @@ from falaj.store.catalog import Catalog
 from falaj.store.guards import missing_approvals
 from falaj.store.ledger.log import SQL as LEDGER_SQL
 from falaj.store.metadata import Transaction
-from falaj.store.rollouts import Rollout
+from falaj.store.rollouts import Rollout, of_proposal
 from falaj.store.rows import ASSET
 
 
@@ -62,6 +62,8 @@ def proposal_view(tx: Transaction, catalog: Catalog, proposal: Proposal) -> Prop
     holder = catalog.ref(tx, asset, proposal.ref)
     asked = [*catalog.asked_approvals(tx, asset, proposal.ref, holder), *(r for v in verdicts for r in v.approvals)]
     names = names_of(tx, [proposal.by, *(a.by for a in approvals)])
+    rollout = of_proposal(tx, proposal.id) if proposal.state == "open" else None
+    begun = rollout_begun(tx, rollout) if rollout else {}
     return ProposalView(
         id=proposal.id,
         thing=f"{asset.kind}/{asset.name}@{proposal.ref}",
@@ -69,10 +71,11 @@ def proposal_view(tx: Transaction, catalog: Catalog, proposal: Proposal) -> Prop
         holder=proposal.holder,
         by=names.get(proposal.by, proposal.by),
         at=proposal.at,
-        state=proposal.state,
+        state=begun.pop("sort", proposal.state),
         reason=proposal.reason,
         waits_for=missing_approvals(asked, proposal, approvals) if proposal.state == "open" else (),
         approved_by=tuple(names.get(a.by, a.by) for a in approvals),
+        **begun,
     )
 
 

@@ -14,7 +14,6 @@ from falaj.store.metadata.tables import Table
 from falaj.store.unit import Unit
 
 RolloutState = Literal["running", "paused", "done", "failed", "aborted"]
-UNDERWAY = ("running", "paused")
 
 
 class Rollout(Record, frozen=True, kw_only=True):
@@ -87,6 +86,13 @@ def underway(tx: Transaction, deployment: str, *, lock: bool = False) -> Rollout
 def latest(tx: Transaction, deployment: str, limit: int = 1) -> list[Rollout]:
     """The newest rollouts of a deployment, newest first."""
     return ROLLOUT.where(tx, "deployment = :deployment ORDER BY id DESC", {"deployment": deployment}, limit=limit)
+
+
+def of_proposal(tx: Transaction, proposal: str) -> Rollout | None:
+    """The rollout underway that the approval of a proposal began, None where there is none."""
+    clause = "proposal = :proposal AND state IN ('running', 'paused')"
+    found = ROLLOUT.where(tx, clause, {"proposal": proposal}, limit=1)
+    return found[0] if found else None
 
 
 def routing(tx: Transaction, deployment: str) -> Routing | None:
