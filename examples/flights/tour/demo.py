@@ -91,11 +91,11 @@ def steps(folder: Path) -> list[Step]:
         falaj("June comes in", f"data add flights {months[5]} --ref 2013-06"),
         falaj(
             "the promoted model scores a month it never saw",
-            "predict delay@production flights@2013-06 --into delay_predictions",
+            "predict delay@production flights@2013-06 --into june",
         ),
         falaj(
             "a model that nobody promoted is not run",
-            "predict delay@staging flights@2013-06 --into delay_predictions",
+            "predict delay@staging flights@2013-06 --into june",
             NOT_FOUND,
         ),
         script("a worse model is trained", "train.py", "--worse", says="delay v2"),
@@ -105,7 +105,7 @@ def steps(folder: Path) -> list[Step]:
         falaj("it is no worse than the holder, and moves", "promote delay@production 3", says="v1 → v3"),
         falaj("and back, without judging again", "rollback delay@production", says="v3 → v1"),
         falaj("who moved what, when, by which entry", "log delay@production"),
-        falaj("from the predictions to data, code and people", "lineage dataset/delay_predictions", says="flights"),
+        falaj("from the predictions to data, code and people", "lineage dataset/june", says="flights"),
         falaj("a version nobody needs is retired", "rm delay:2 --reason 'worse than the holder'"),
         falaj("its bytes are collected", "gc"),
         falaj("every entry, and every state has its entry", "ledger verify"),

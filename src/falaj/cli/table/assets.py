@@ -37,7 +37,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "apply",
         "config.apply",
-        "Make assets of the project's files: contracts, gates, policies, locations. All or none.",
+        "Make assets of the project's files: contracts, gates, features, deployments, triggers, policies. All or none.",
         (
             Arg("paths", "files or folders (default: all of the project)", type="many", need=False, complete="file"),
             REASON,

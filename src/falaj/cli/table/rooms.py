@@ -138,7 +138,7 @@ COMMANDS: tuple[Command, ...] = (
             option("purpose", "what they are made for, where your binding asks for it"),
         ),
         "predicted",
-        examples=("falaj predict delay@production flights@2013-06 --into delay_predictions",),
+        examples=("falaj predict delay@production flights@2013-06 --into june",),
         group=_MODELS,
     ),
     Command(
