@@ -34,8 +34,6 @@ from falaj.monitor.statistics import Floats
 if TYPE_CHECKING:
     import duckdb
 
-FIRST: Final = 5_000
-"""So many of a version's first answers are what its later ones are compared with."""
 TENTHS: Final = 10
 
 

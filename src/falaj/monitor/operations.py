@@ -16,6 +16,7 @@ import msgspec
 
 from falaj.core.encoding import moment
 from falaj.core.entries import What
+from falaj.core.errors import MissingPart
 from falaj.core.ids import new_id
 from falaj.core.names import Thing
 from falaj.core.predictions import sealed, unsealed
@@ -26,15 +27,15 @@ from falaj.data.records import DatasetVersion
 from falaj.deploy.records import Watch
 from falaj.door import Context, job, query
 from falaj.models.records import Model
-from falaj.monitor import collecting, labelling, reporting, rules, sources
+from falaj.monitor import collecting, labelling, rules, sources
 from falaj.monitor.collecting import Survey, Surveyed
 from falaj.monitor.errors import SegmentChanged
 from falaj.monitor.kinds import REPORT
 from falaj.monitor.labelling import Counts
 from falaj.monitor.records import Report
-from falaj.monitor.reporting import Figures, Growing, Window
 from falaj.monitor.sources import Readable, Watched
 from falaj.monitor.views import Collected, Labelled, Reported, ReportRow, Status
+from falaj.monitor.window import Figures, Growing, Window
 from falaj.store import rollouts, runs, segments
 from falaj.store.catalog import Held
 from falaj.store.metadata import Transaction
@@ -313,6 +314,10 @@ def report(ctx: Context, deployment: str) -> Reported:
     score fell where its whole 95 % interval lies beyond what is tolerated. Fewer than 200 rows say nothing, and stay in
     the window of the next report. The report is a version of `report/DEPLOYMENT`.
     """
+    try:
+        from falaj.monitor import reporting  # numpy and more, which other commands do not owe
+    except ImportError as error:
+        raise MissingPart(f"{error.name} is not installed", next_step="pip install 'falaj[local]'") from error
     with ctx.reading() as tx:
         watched = sources.watched(ctx, tx, deployment)
         window, earlier = _window(ctx, tx, watched)

@@ -12,15 +12,15 @@ import msgspec
 import numpy as np
 
 from falaj.core.encoding import moment
-from falaj.core.records import Version
 from falaj.data import tables
-from falaj.deploy.records import ScoreWatch, Watch
+from falaj.deploy.records import ScoreWatch
 from falaj.door import Context
 from falaj.monitor import measuring, sources
 from falaj.monitor.collecting import INPUT
-from falaj.monitor.measuring import FIRST, Sample
-from falaj.monitor.records import PREDICTION, ColumnDrift, LiveScore, VersionShare
-from falaj.monitor.sources import Readable, Served
+from falaj.monitor.measuring import Sample
+from falaj.monitor.records import PREDICTION, ColumnDrift, LiveScore
+from falaj.monitor.sources import Readable
+from falaj.monitor.window import FIRST, Figures, Growing, Window
 
 if TYPE_CHECKING:
     import duckdb
@@ -29,53 +29,6 @@ ANSWERS: Final = "__falaj_answers"
 LIVE: Final = "__falaj_live"
 EARLY: Final = "__falaj_early"
 TRAINING: Final = "__falaj_training"
-
-
-class Growing(msgspec.Struct, frozen=True, kw_only=True):
-    """A dataset that is added to: its version now, and the one that the window begins after."""
-
-    now: Version
-    before: Version | None
-
-
-class Window(msgspec.Struct, frozen=True, kw_only=True):
-    """What a report looks at, as everything stood when it began.
-
-    Attributes:
-        predictions, outcomes: None where nothing was collected or joined yet.
-        training: None where nothing that the version was trained on has its columns, or it is not asked for.
-        before: the score that the live one is compared with, and on what it was measured; None where there is none yet.
-    """
-
-    served: Served
-    watch: Watch
-    predictions: Growing | None
-    outcomes: Growing | None
-    training: Readable | None
-    before: tuple[float, str] | None
-
-    @property
-    def number(self) -> int:
-        """Of the judged version."""
-        return self.served.version.number
-
-    @property
-    def reference(self) -> str:
-        """What columns are compared with, in words."""
-        if self.watch.reference == "first":
-            return f"the first {FIRST:,} answers of {self.served.asset.name} v{self.number}"
-        return f"{self.training.asset.kind}/{self.training.shown}" if self.training else ""
-
-
-class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found; the fields are those of `records.Report`."""
-
-    rows: int = 0
-    first_at: str | None = None
-    last_at: str | None = None
-    columns: tuple[ColumnDrift, ...] = ()
-    scored: LiveScore | None = None
-    versions: tuple[VersionShare, ...] = ()
 
 
 def measure(ctx: Context, window: Window) -> Figures:

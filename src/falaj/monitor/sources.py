@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-import pyarrow.parquet as pq
 
 from falaj.core.encoding import decode
 from falaj.core.errors import Invalid, NotFound
@@ -219,6 +218,8 @@ def first_of(
     ctx: Context, now: Version, paths: Sequence[str], folder: Path, *, model_version: int, rows: int
 ) -> list[Path]:
     """The files, oldest first, that hold the first so many answers of a version of the model; checked out."""
+    import pyarrow.parquet as pq  # half a second: not for every command
+
     found, seen = [], 0
     for path in paths:
         file = folder / path
