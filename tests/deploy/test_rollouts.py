@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -42,6 +43,7 @@ def test_a_version_goes_out_another_is_taken_back_and_a_rollback_leads_back(flee
     goes_out(fleet_of, ship)
     is_taken_back(fleet_of, ship)
     leads_back(fleet_of, ship)
+    at_once(fleet_of, ship)
     verify(fleet_of)
 
 
@@ -95,6 +97,28 @@ def leads_back(fleet: Fleet, ship: Ship) -> None:
     assert [r.state for r in ship.rollouts()] == ["aborted", "failed", "done"]
     assert "went to v1" in ship.rollouts()[0].why
     assert 2 in ship.row.held
+    same(ship)
+
+
+def at_once(fleet: Fleet, ship: Ship) -> None:
+    """Turns, persons and a rollback in several threads: a share changes once, and nobody waits for another for ever."""
+    assert ship.promote(3).sort == "rollout"
+    ship.traffic(3000)
+    before = ship.row.revision
+    with ThreadPoolExecutor(4) as pool:
+        turns = list(pool.map(lambda _: ship.tick(), range(4)))
+    assert sorted(turn.action for turn in turns) == ["advance", "wait", "wait", "wait"]
+    assert ship.row.revision == before + 1
+    commands = [
+        lambda: ship.call("deploy.advance"),
+        lambda: ship.call("deploy.pause"),
+        lambda: fleet.owner.call("ref.rollback", thing=f"kite@{ship.name}", version=2),
+        ship.tick,
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(command) for command in commands]:
+            assert isinstance(done.exception(), Conflict | None)
+    assert (ship.holds, ship.shares()) == (2, {2: FULL})
     same(ship)
 
 
