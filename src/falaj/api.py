@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from html import escape
 from pathlib import Path
 from types import TracebackType
@@ -188,8 +189,9 @@ class Project:
 
         place = Path(source) if source is not None else self.folder
         if place is not None and sending.is_bare(pipeline) and (source or sending.has_pipelines(place)):
-            code, environment = capture.code_state(place), capture.environment()
-            sending.keep(self.session, place, pipeline, code=code, environment=environment, progress=progress)
+            told = capture.environment()
+            code = partial(capture.code_state, place)
+            sending.keep(self.session, place, pipeline, code=code, environment=told, progress=progress)
         args = {"pipeline": pipeline, "params": dict(params or {}), **_given(purpose=purpose)}
         return dict(self.session.call("pipeline.run", args, progress=progress))
 

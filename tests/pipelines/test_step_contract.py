@@ -105,7 +105,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, dict[str, Any]]:
 
 def keep(session: RemoteSession, place: Path, text: str, name: str = "p") -> None:
     (place / "pipeline.py").write_text(text, encoding="utf-8")
-    sending.keep(session, place, name, code={}, environment=capture.environment())
+    sending.keep(session, place, name, code=dict, environment=capture.environment())
 
 
 def add_flights(session: RemoteSession, place: Path) -> None:

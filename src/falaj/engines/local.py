@@ -174,7 +174,7 @@ class LocalAttempts:
                     stdout=log,
                     stderr=log,
                     cwd=self._folder,
-                    env=_environment(),
+                    env=surroundings(),
                     pass_fds=(theirs.fileno(),),
                     start_new_session=True,
                 )
@@ -259,7 +259,7 @@ def _log(folder: Path) -> str:
     return ""
 
 
-def _environment() -> dict[str, str]:
+def surroundings() -> dict[str, str]:
     """What attempts know of their surroundings: no token, no secret; settings by which a fork and a run repeat."""
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     return {

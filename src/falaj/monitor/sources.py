@@ -7,12 +7,13 @@ from pathlib import Path
 
 import msgspec
 
+from falaj.access.conditions import CLASSES
 from falaj.core.encoding import decode
 from falaj.core.errors import Invalid, NotFound
 from falaj.core.names import Thing, printable
 from falaj.core.records import Asset, Version
 from falaj.data.contract import from_data
-from falaj.data.records import Contract, ContractVersion, DatasetVersion
+from falaj.data.records import Contract, ContractVersion, DatasetColumn, DatasetVersion
 from falaj.data.tables import Format
 from falaj.deploy.bundles import BUNDLES, Bundles
 from falaj.deploy.following import in_force
@@ -29,6 +30,7 @@ from falaj.store.metadata import Transaction
 from falaj.store.rows import ASSET
 
 DATASET, DEPLOYMENT, REPORT, MODEL, ARTIFACT = "dataset", "deployment", "report", "model", "artifact"
+NEWEST = 20  # versions of a model whose inputs may stand in a log
 NAMED_BY = frozenset({"prediction", "row"})  # the columns that name a prediction in every dataset of the monitor
 
 
@@ -166,6 +168,40 @@ def training(ctx: Context, tx: Transaction, served: Served) -> Readable | None:
             if contract is not None or payload.format == "parquet":
                 best, most = Readable(asset=asset, version=version, format=payload.format, contract=contract), has
     return best
+
+
+def classes(ctx: Context, tx: Transaction, deployment: Deployment) -> dict[str, str]:
+    """The class of each input by its name, and of the key by "": the highest that the data they come from declare."""
+    catalog, follows = ctx.ground.catalog, deployment.follows
+    found: dict[str, str] = {}
+    asset = catalog.find_asset(tx, ctx.project.id, follows.kind or MODEL, follows.name)
+    for version in catalog.versions(tx, asset, limit=NEWEST) if asset else ():
+        model: Model = catalog.payload(asset, version) if asset else None
+        for used in (Thing.parse(one.thing) for one in model.data):
+            if used.kind == DATASET:
+                _note_classes(found, _columns(ctx, tx, used))
+    if deployment.labels is not None:
+        thing = Thing.parse(deployment.labels.data, kind=DATASET)
+        if catalog.find_asset(tx, ctx.project.id, DATASET, thing.name) is not None:
+            keyed = [column for column in _columns(ctx, tx, thing) if column.name in deployment.labels.key]
+            _note_classes(found, [msgspec.structs.replace(column, name="") for column in keyed])
+    return found
+
+
+def _columns(ctx: Context, tx: Transaction, thing: Thing) -> Sequence[DatasetColumn]:
+    try:
+        held = ctx.ground.catalog.resolve(tx, ctx.project.id, thing)
+    except NotFound:
+        return ()
+    payload: DatasetVersion = ctx.ground.catalog.payload(held.asset, held.version)
+    return payload.columns
+
+
+def _note_classes(found: dict[str, str], columns: Sequence[DatasetColumn]) -> None:
+    for column in columns:
+        if column.classification is not None:
+            both = (found.get(column.name, ""), column.classification)
+            found[column.name] = max(both, key=lambda word: CLASSES.index(word) if word in CLASSES else -(not word))
 
 
 def reports(ctx: Context, tx: Transaction, deployment: str, limit: int = 20) -> list[tuple[Version, Report]]:

@@ -220,9 +220,7 @@ def steps_of(ctx: Context, run: str, step: str = "") -> RunSteps:
         run=found.id,
         name=str(found.params.get("pipeline") or found.name),
         state="lost" if gone else found.state,
-        steps=tuple(
-            telling.view(ctx.tx, found, row) for row in steps.of_run(ctx.tx, found.id) if step in ("", row.step)
-        ),
+        steps=tuple(telling.view(ctx.tx, found, row) for row in rows),
         error=found.error,
     )
 

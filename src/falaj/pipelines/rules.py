@@ -229,6 +229,11 @@ def check_source(files: Mapping[str, str]) -> dict[str, bytes]:
 
 def defined(graph: Graph, files: Mapping[str, bytes], code: Mapping[str, Any], environment: str) -> Pipeline:
     """A pipeline as it is kept. The state of Git is told beside it: alone, it makes no other pipeline of it."""
-    listed = tuple(SourceFile(path=p, sha256=sha256(b), size_bytes=len(b)) for p, b in sorted(files.items()))
-    digest = sha256(canonical([graph, listed, environment]))
-    return Pipeline(graph=graph, files=listed, code=dict(code), environment=environment, digest=digest)
+    known = listed(files)
+    digest = sha256(canonical([graph, known, environment]))
+    return Pipeline(graph=graph, files=known, code=dict(code), environment=environment, digest=digest)
+
+
+def listed(files: Mapping[str, bytes]) -> tuple[SourceFile, ...]:
+    """Files by their digests, sorted by path."""
+    return tuple(SourceFile(path=p, sha256=sha256(b), size_bytes=len(b)) for p, b in sorted(files.items()))

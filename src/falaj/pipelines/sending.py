@@ -37,7 +37,7 @@ def keep(
     place: Path,
     name: str,
     *,
-    code: Mapping[str, Any],
+    code: Callable[[], Mapping[str, Any]],
     environment: Mapping[str, Any],
     progress: Progress | None = None,
 ) -> None:
@@ -45,25 +45,27 @@ def keep(
 
     Args:
         place: the project folder, which has a `pipeline.py`.
-        code, environment: as `falaj.capture` tells them.
+        code, environment: as `falaj.capture` tells them; the state of the code is asked for where it is needed.
     Raises: PipelineInvalid; Invalid where the project has no such pipeline.
     """
+    files = {file.relative_to(place).as_posix(): _text(file) for file in source_files(place)}
+    lock = f"sha256:{environment['distributions_digest']}"
+    kept, source = _kept(session, name), rules.check_source(files)
+    if kept.get("files") == list(map(msgspec.to_builtins, rules.listed(source))) and kept.get("environment") == lock:
+        return  # a pipeline is what its files say: where they say the same, they need not be asked
     if progress is not None:
         progress(f"reading {ENTRY}", 0, 0)
     graphs = {graph.pipeline: graph for graph in defined_in(place / ENTRY)}
     if name not in graphs:
         known = ", ".join(graphs) or "none"
         raise Invalid(f"{ENTRY}: no pipeline {name[:60]}", next_step=f"it defines: {known}")
-    files = {file.relative_to(place).as_posix(): _text(file) for file in source_files(place)}
-    state = {key: value for key, value in code.items() if not key.startswith("script")}
-    lock = f"sha256:{environment['distributions_digest']}"
-    payload = rules.defined(graphs[name], rules.check_source(files), state, lock)
-    if _kept_digest(session, name) == payload.digest:
+    state = {key: value for key, value in code().items() if not key.startswith("script")}
+    if kept.get("digest") == rules.defined(graphs[name], source, state, lock).digest:
         return
     with tempfile.TemporaryDirectory(prefix="falaj-") as drafts:
-        source = Path(drafts, "source.json")
-        source.write_text(json.dumps(files), encoding="utf-8")
-        staged = session.stage(source)
+        draft = Path(drafts, "source.json")
+        draft.write_text(json.dumps(files), encoding="utf-8")
+        staged = session.stage(draft)
         told = {"staged": staged["staged"], "name": staged["name"]}
         graph = msgspec.to_builtins(graphs[name])
         args = {"graph": graph, "source": told, "code": state, "environment": lock}
@@ -80,12 +82,13 @@ def is_bare(pipeline: str) -> bool:
     return not set(pipeline) & set("@:/")
 
 
-def _kept_digest(session: Sender, name: str) -> str:
+def _kept(session: Sender, name: str) -> dict[str, Any]:
+    """The payload of the newest version, empty where there is none."""
     try:
         shown = session.call("asset.show", {"thing": f"pipeline/{name}@main"})
     except NotFound:
-        return ""
-    return str(shown["shown"]["payload"]["digest"])
+        return {}
+    return dict(shown["shown"]["payload"])
 
 
 def _text(file: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ def run(session: Session, options: dict[str, Any], args: dict[str, Any], progres
     params = dict(param(text) for text in args.pop("params", ()))
     name = args["pipeline"]
     if sending.is_bare(name) and (place := _place(options)) is not None:
-        code, environment = capture.code_state(place), capture.environment()
-        sending.keep(session, place, name, code=code, environment=environment, progress=progress)
+        code, told = partial(capture.code_state, place), capture.environment()
+        sending.keep(session, place, name, code=code, environment=told, progress=progress)
     return session.call("pipeline.run", {**args, "params": params}, progress=progress)
 
 
