@@ -27,8 +27,8 @@ from falaj.data import tables
 from falaj.deploy.records import Drift
 from falaj.models.records import Input
 from falaj.monitor import measuring
-from falaj.monitor.collecting import INPUT
 from falaj.monitor.measuring import Sample
+from falaj.monitor.rules import INPUT
 
 NUMBERS, TEXTS, MANY = 25, 25, 50_000
 DRIFTED = ("n0", "n1", "t1")

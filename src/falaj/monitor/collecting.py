@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import msgspec
 
 from falaj.core import predictions
-from falaj.core.errors import Damaged, MissingPart
+from falaj.core.errors import Conflict, Damaged, MissingPart
 from falaj.core.predictions import Prediction
 from falaj.data.records import DatasetColumn
+from falaj.monitor.rules import INPUT
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-INPUT: Final = "input_"
 PATIENCE_S: Final = 2.0
 _POLL_S: Final = 0.02
 _ASK_S: Final = 0.1
@@ -51,15 +51,10 @@ _ARROW: Final = {
 
 
 class Surveyed(msgspec.Struct, frozen=True, kw_only=True):
-    """One segment as it was read.
-
-    Attributes:
-        size_bytes: that many bytes are whole lines; `sha256` is theirs.
-    """
+    """One segment as it was read."""
 
     path: Path
     sha256: str
-    size_bytes: int
     rows: int
 
 
@@ -117,7 +112,9 @@ def survey(paths: Sequence[Path]) -> Survey:
         except (Damaged, ValueError):
             damaged.append(path.name)
             continue
-        found.append(Surveyed(path=path, sha256=f"sha256:{digest.hexdigest()}", size_bytes=size, rows=rows))
+        except FileNotFoundError:  # somebody else collected it meanwhile
+            continue
+        found.append(Surveyed(path=path, sha256=f"sha256:{digest.hexdigest()}", rows=rows))
         for names, kinds in shapes:
             for name, kind in zip(names, kinds, strict=True):
                 types.setdefault(name, set()).add(kind)
@@ -129,7 +126,8 @@ def survey(paths: Sequence[Path]) -> Survey:
 def write(found: Survey, path: Path) -> None:
     """Write the predictions of surveyed segments into one Parquet file.
 
-    Raises: Damaged where a segment is not any more what was surveyed; MissingPart without PyArrow.
+    Raises: Conflict where somebody else collected one meanwhile; Damaged where one is not any more what was surveyed;
+        MissingPart without PyArrow.
     """
     try:
         import pyarrow as pa
@@ -141,17 +139,24 @@ def write(found: Survey, path: Path) -> None:
     with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=["model", "role"]) as writer:
         for segment in found.segments:
             digest = hashlib.sha256()
-            for lines, data in _pieces(segment.path):
-                digest.update(data)
-                writer.write_table(pa.table(_columns(lines, names), schema=schema))
+            try:
+                for lines, data in _pieces(segment.path):
+                    digest.update(data)
+                    writer.write_table(pa.table(_columns(lines, names), schema=schema))
+            except FileNotFoundError as error:
+                name = segment.path.name
+                raise Conflict(f"{name} was collected by another at this moment", next_step="collect again") from error
             if f"sha256:{digest.hexdigest()}" != segment.sha256:
                 raise Damaged(f"{segment.path.name} changed while it was read", next_step="collect again")
 
 
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+def digest_of(path: Path) -> str | None:
+    """SHA-256 of a file, None where it is gone by now."""
+    try:
+        with path.open("rb") as stream:
+            return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+    except FileNotFoundError:
+        return None
 
 
 def _pieces(path: Path) -> Iterator[tuple[list[Prediction], bytes]]:

@@ -17,7 +17,6 @@ from falaj.gates import metrics
 from falaj.gates.metrics import Bools
 from falaj.models.records import Input
 from falaj.monitor import columns, statistics
-from falaj.monitor.collecting import INPUT
 from falaj.monitor.columns import Compared
 from falaj.monitor.records import (
     MIN_ROWS,
@@ -28,7 +27,7 @@ from falaj.monitor.records import (
     Sort,
     VersionShare,
 )
-from falaj.monitor.rules import against_reference, judged_columns
+from falaj.monitor.rules import INPUT, against_reference, judged_columns
 from falaj.monitor.statistics import Floats
 
 if TYPE_CHECKING:

@@ -74,7 +74,7 @@ def collect(ctx: Context, deployment: str) -> Collected:
     made_now = _collected(ctx, watched, target_name, found) if found.segments else None
     if made_now is not None:
         removed += _removed(ctx, watched, [one.path for one in found.segments])
-    return _told_collected(ctx, watched, target_name, found, made_now, removed, len(sealed(log)))
+    return _told_collected(ctx, watched, target_name, found, made_now, removed, len(sealed(log)) - len(found.damaged))
 
 
 class _Kept(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +94,7 @@ def _sorted_out(ctx: Context, watched: Watched, paths: Sequence[Path]) -> tuple[
             row = segments.collected(tx, watched.asset.id, path.name)
         if row is None:
             fresh.append(path)
-        elif collecting.digest_of(path) == row.sha256:
+        elif collecting.digest_of(path) in {row.sha256, None}:
             known.append(path)
         else:
             raise SegmentChanged(
@@ -109,12 +109,13 @@ def _collected(ctx: Context, watched: Watched, dataset: str, found: Survey) -> _
     with ctx.reading() as tx:
         target = made.target_of(ctx, tx, Thing(dataset, sources.DATASET, "main"))
         before = sources.held(ctx, tx, dataset)
+        classes = sources.classes(ctx, tx, watched.deployment)
     with tempfile.TemporaryDirectory(prefix="falaj-", dir=ctx.ground.scratch) as folder:
         file = Path(folder, f"{found.segments[0].path.stem}.parquet")
         collecting.write(found, file)
         stored = made.store(ctx, target, file, onto=before.version if before else None)
     old = _payload(ctx, before)
-    columns = rules.merged_columns(old.columns if old else (), found.columns)
+    columns = rules.merged_columns(old.columns if old else (), rules.classified(found.columns, classes))
     rows = (old.rows or 0 if old else 0) + found.rows
     table = Made(columns=columns, rows=rows, source=watched.asset.name, stored=stored, report=None)
     with ctx.ground.contents.concluding(stored), ctx.conclude() as unit:

@@ -16,9 +16,9 @@ from falaj.data import tables
 from falaj.deploy.records import ScoreWatch
 from falaj.door import Context
 from falaj.monitor import measuring, sources
-from falaj.monitor.collecting import INPUT
 from falaj.monitor.measuring import Sample
 from falaj.monitor.records import PREDICTION, ColumnDrift, LiveScore
+from falaj.monitor.rules import INPUT
 from falaj.monitor.sources import Readable
 from falaj.monitor.window import FIRST, Figures, Growing, Window
 

@@ -7,7 +7,7 @@ interval of the live score lies beyond what is tolerated. A sample of fewer than
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -19,6 +19,8 @@ from falaj.deploy.records import HIGHER_IS_BETTER, Deployment, Drift, Labels, Sc
 from falaj.monitor.records import MIN_ROWS, Answer, ColumnDrift, Interval, LiveScore, Report, Verdict
 
 SHOWN: Final = 3
+INPUT: Final = "input_"
+"""What stands before an input's name in the collected log: so none can hide a column of the log's own."""
 
 
 def predictions_of(deployment: str) -> str:
@@ -56,6 +58,20 @@ def outcomes_begin(last: Report | None) -> int | None:
     if last is None:
         return None
     return last.since_outcomes if last.scored is None or last.scored.rows < MIN_ROWS else last.outcomes
+
+
+def classified(columns: Sequence[DatasetColumn], classes: Mapping[str, str]) -> tuple[DatasetColumn, ...]:
+    """Columns of the log with the class that each input has where it comes from.
+
+    Args:
+        classes: by the input's name; that of the key by "".
+    """
+    found = []
+    for column in columns:
+        name = "" if column.name == "key" else column.name.removeprefix(INPUT)
+        has = classes.get(name) if name != column.name else None
+        found.append(msgspec.structs.replace(column, classification=has) if has else column)
+    return tuple(found)
 
 
 def merged_columns(old: Sequence[DatasetColumn], new: Sequence[DatasetColumn]) -> tuple[DatasetColumn, ...]:

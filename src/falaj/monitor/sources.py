@@ -175,16 +175,17 @@ def classes(ctx: Context, tx: Transaction, deployment: Deployment) -> dict[str, 
     catalog, follows = ctx.ground.catalog, deployment.follows
     found: dict[str, str] = {}
     asset = catalog.find_asset(tx, ctx.project.id, follows.kind or MODEL, follows.name)
-    for version in catalog.versions(tx, asset, limit=NEWEST) if asset else ():
-        model: Model = catalog.payload(asset, version) if asset else None
-        for used in (Thing.parse(one.thing) for one in model.data):
-            if used.kind == DATASET:
-                _note_classes(found, _columns(ctx, tx, used))
+    models: list[Model] = (
+        [catalog.payload(asset, one) for one in catalog.versions(tx, asset, limit=NEWEST)] if asset else []
+    )
+    for used in {one.thing for model in models for one in model.data}:
+        thing = Thing.parse(used)
+        if thing.kind == DATASET:
+            _note_classes(found, _columns(ctx, tx, thing))
     if deployment.labels is not None:
-        thing = Thing.parse(deployment.labels.data, kind=DATASET)
-        if catalog.find_asset(tx, ctx.project.id, DATASET, thing.name) is not None:
-            keyed = [column for column in _columns(ctx, tx, thing) if column.name in deployment.labels.key]
-            _note_classes(found, [msgspec.structs.replace(column, name="") for column in keyed])
+        outcomes = _columns(ctx, tx, Thing.parse(deployment.labels.data, kind=DATASET))
+        keyed = [column for column in outcomes if column.name in deployment.labels.key]
+        _note_classes(found, [msgspec.structs.replace(column, name="") for column in keyed])
     return found
 
 
@@ -199,9 +200,16 @@ def _columns(ctx: Context, tx: Transaction, thing: Thing) -> Sequence[DatasetCol
 
 def _note_classes(found: dict[str, str], columns: Sequence[DatasetColumn]) -> None:
     for column in columns:
-        if column.classification is not None:
-            both = (found.get(column.name, ""), column.classification)
-            found[column.name] = max(both, key=lambda word: CLASSES.index(word) if word in CLASSES else -(not word))
+        has = column.classification
+        if has is not None and _rank(has) > _rank(found.get(column.name)):
+            found[column.name] = has
+
+
+def _rank(word: str | None) -> int:
+    """A class that is not known is higher than all that are."""
+    if word is None:
+        return -1
+    return CLASSES.index(word) if word in CLASSES else len(CLASSES)
 
 
 def reports(ctx: Context, tx: Transaction, deployment: str, limit: int = 20) -> list[tuple[Version, Report]]:
