@@ -1,0 +1,123 @@
+"""The step contract without a server, where the owner of the store needs no token; and on both databases."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from falaj.core.entries import What
+from falaj.core.errors import Conflict, Forbidden, NotFound, Unauthenticated
+from falaj.pipelines.define import defined_in
+from falaj.pipelines.errors import StaleAttempt
+from falaj.platform import Platform
+from falaj.store import runs
+from falaj.store.rows import RUN
+from tests.cli.playing import falaj
+from tests.pipelines.house import HEAD, Project
+from tests.platform.places import make_place, serve
+
+SMALL = """
+@fj.step
+def count(flights: fj.Dataset) -> int: return flights.table().num_rows
+
+@fj.step
+def twice(n: int, *, times: int) -> int:
+    if times > 5:
+        raise ValueError("too often")
+    return n * times
+
+@fj.pipeline
+def p(flights: fj.Dataset = fj.dataset("flights@main"), times: list[int] = [1, 2]):
+    twice.map(n=count(flights), times=times)
+"""
+
+
+def test_steps_are_run_by_argv_on_an_embedded_store(project: Project) -> None:
+    project.write(SMALL)
+    project.apply()
+    begun = project.call("pipeline.begin", pipeline="p")
+    assert (begun.token, [step.items for step in begun.steps]) == ("", [None, 2])
+    step = ("-C", project.folder, "step", "run", "--run", begun.run, "--json")
+    told = [falaj(*step, "--step", "count")]
+    told += [falaj(*step, "--step", "twice", "--item", item) for item in (1, 0)]
+    assert [one.json["state"] for one in told] == ["done"] * 3
+    assert [one.json.get("run_state") for one in told] == [None, None, "done"]
+    run = project.call("run.show", run=begun.run)
+    assert (run.state, run.result["computed"]) == ("done", 3)
+    assert {(link.thing, link.role) for link in run.links if link.direction == "in"} == {
+        ("pipeline/p:1", "pipeline"),
+        ("dataset/flights:1", "data"),
+    }
+    assert project.call("run.reproduce", run=begun.run).ok
+    assert project.run().computed == 0
+    late = falaj(*step, "--step", "count", "--attempt", 2)
+    assert (late.code, late.json["code"]) == (Conflict.exit_code, "stale_attempt")
+    failed = project.call("pipeline.begin", pipeline="p", params={"times": [9]})
+    step = ("-C", project.folder, "step", "run", "--run", failed.run, "--json")
+    assert falaj(*step, "--step", "count").json["state"] == "cached"
+    told = [falaj(*step, "--step", "twice", "--item", 0)]
+    assert (told[0].json["code"], told[0].json["facts"]["again"]) == ("step_failed", False)
+    assert project.call("run.show", run=failed.run).state == "failed"
+    assert project.call("ledger.verify").ok
+
+
+def test_a_run_of_this_machine_is_not_lent_and_one_that_is_ends_with_its_time(project: Project) -> None:
+    own = project.run(SMALL)
+    for operation in ("step.claim", "step.items"):
+        with pytest.raises(Conflict, match="by Falaj itself"):
+            project.call(operation, run=own.run, step="count")
+    lent = project.call("pipeline.begin", pipeline="p", params={"times": [3]})
+    with project.platform.ground.units.begin(project.platform.caller.actor, "test") as unit:
+        row = RUN.get(unit.tx, lent.run, lock=True)
+        assert row is not None
+        unit.put(RUN, msgspec.structs.replace(row, owner=runs.lent("", "2020-01-01T00:00:00.000000Z")))
+        unit.say(What.RUN_STARTED, [lent.run])
+    with pytest.raises(StaleAttempt, match="over its time"):
+        project.call("step.claim", run=lent.run, step="count")
+    assert project.call("run.show", run=lent.run).state == "lost"
+    project.platform.close()
+    project.platform = Platform.open(project.folder)
+    with project.platform.ground.database.read() as tx:
+        row = RUN.get(tx, lent.run)
+    assert row is not None
+    assert row.state == "lost"
+
+
+def test_a_lent_run_on_both_databases(tmp_path: Path, database_address: str) -> None:
+    served = serve(make_place(tmp_path / "flights"), database_address)
+    try:
+        sara = served.person("sara", ("contributor", "project:flights"))
+        text = HEAD + SMALL.replace("flights: fj.Dataset", "flights: int").replace(
+            "flights.table().num_rows", "flights"
+        )
+        text = text.replace('fj.dataset("flights@main")', "7")
+        (tmp_path / "pipeline.py").write_text(text, encoding="utf-8")
+        (graph,) = defined_in(tmp_path / "pipeline.py")
+        source = tmp_path / "source.json"
+        source.write_text(json.dumps({"pipeline.py": text}), encoding="utf-8")
+        sara.call("pipeline.apply", graph=msgspec.to_builtins(graph), source=sara.stage(source))
+        begun = sara.call("pipeline.begin", pipeline="p")
+        lent = served.another_token("sara")
+        lent.token = begun.token
+        for step, item in (("count", -1), ("twice", 0), ("twice", 1)):
+            what = {"run": begun.run, "step": step, "item": item, "attempt": 1}
+            assert lent.call("step.claim", **what).state == "running"
+            (tmp_path / "value.json").write_text("14")
+            manifest = {"type": "int", "files": ["value.json"], "value": 14}
+            files = [lent.stage(tmp_path / "value.json")]
+            told = lent.call("step.commit", **what, manifest=manifest, files=files)
+            assert (told.state, told.is_last) == ("done", item == 1)
+        with pytest.raises((Forbidden, NotFound)):
+            lent.call("run.list")
+        assert lent.call("step.settle", run=begun.run).state == "done"
+        with pytest.raises(Unauthenticated):
+            lent.call("step.settle", run=begun.run)
+        assert (
+            sara.call("pipeline.run", pipeline="p").computed == 3
+        )  # what a client says of its environment is in the key
+        assert served.owner.call("ledger.verify", project="").ok
+    finally:
+        served.platform.close()
