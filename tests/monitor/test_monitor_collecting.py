@@ -60,6 +60,10 @@ def test_inputs_and_key_keep_the_class_that_their_data_declare(deployed: Deploye
     payload = deployed.call("asset.show", thing="delay_predictions@main")["shown"]["payload"]
     classes = {column["name"]: column["classification"] for column in payload["columns"]}
     assert (classes["input_wind"], classes["key"], classes["input_town"]) == ("confidential", "restricted", None)
+    deployed.outcomes(kites(20, seed=5))
+    assert deployed.labels()["counts"]["joined"] == 20
+    payload = deployed.call("asset.show", thing="delay_labelled@main")["shown"]["payload"]
+    assert {"name": "key", "type": "string", "classification": "restricted"} in payload["columns"]
 
 
 @pytest.mark.parametrize(

@@ -229,7 +229,12 @@ def _shown(held: Held | None) -> str:
 
 
 class _Joining(msgspec.Struct, frozen=True, kw_only=True):
-    """What outcomes are joined from, as it stood. `labels`: of each version of the model, by its number."""
+    """What outcomes are joined from, as it stood.
+
+    Attributes:
+        labels: of each version of the model, by its number.
+        classes: of inputs and key, see `sources.classes`.
+    """
 
     watched: Watched
     model: str
@@ -238,6 +243,7 @@ class _Joining(msgspec.Struct, frozen=True, kw_only=True):
     predictions: Held | None
     known: Held | None
     labels: Mapping[int, str]
+    classes: Mapping[str, str]
 
 
 def _joining(ctx: Context, tx: Transaction, deployment: str) -> _Joining:
@@ -257,6 +263,7 @@ def _joining(ctx: Context, tx: Transaction, deployment: str) -> _Joining:
         predictions=sources.held(ctx, tx, rules.predictions_of(watched.asset.name)),
         known=sources.held(ctx, tx, rules.outcomes_of(watched.asset.name)),
         labels=known,
+        classes=sources.classes(ctx, tx, watched.deployment),
     )
 
 
@@ -287,7 +294,8 @@ def _keep_outcomes(ctx: Context, joining: _Joining, target: Target, file: Path, 
     assert joining.predictions is not None  # noqa: S101  without any, nothing was joined
     stored = made.store(ctx, target, file, onto=joining.known.version if joining.known else None)
     rows = counts.before + counts.joined
-    table = Made(columns=labelling.COLUMNS, rows=rows, source=joining.data.shown, stored=stored, report=None)
+    columns = rules.classified(labelling.COLUMNS, joining.classes)
+    table = Made(columns=columns, rows=rows, source=joining.data.shown, stored=stored, report=None)
     inputs = [(joining.predictions.version, "predictions"), (joining.data.version, "outcomes")]
     with ctx.ground.contents.concluding(stored), ctx.conclude() as unit:
         told = msgspec.to_builtins(counts)
