@@ -69,6 +69,9 @@ class Data:
     def questions(self, month: int, count: int, *, carrier: str = "") -> Path:
         """Flights of a month that somebody asks about, drawn by their keys; what came of them is null in it.
 
+        They stand in the order in which they were drawn, so that what is asked early, or in one batch, is like the rest:
+        whoever compares a canary with the others compares like with like.
+
         Args:
             carrier: of this one alone.
         """
@@ -79,7 +82,7 @@ class Data:
         chosen = flights.filter([c == carrier for c in flights["carrier"].to_pylist()]) if carrier else flights
         keys = ["/".join(map(str, key)) for key in zip(*(chosen[n].to_pylist() for n in feeds.KEY), strict=True)]
         order = sorted(range(len(keys)), key=lambda i: _drawn(keys[i]))[:count]
-        table = chosen.take(sorted(order))
+        table = chosen.take(order)
         for name in ("dep_delay", "arr_delay"):
             place = table.column_names.index(name)
             table = table.set_column(place, name, pa.nulls(table.num_rows, pa.int64()))

@@ -133,7 +133,9 @@ def _watch(play: Play, month: int) -> bool:
         for one in report["columns"]
     ]
     play.labelled[month] = labelled
-    teller.line(f"{'falaj':<11}{labelled['joined']:,} outcomes joined, {labelled['without']} flights have none")
+    before = play.labelled[max(play.labelled)]["without"] if play.labelled else 0
+    none = labelled["without"] - before
+    teller.line(f"{'falaj':<11}{labelled['joined']:,} outcomes joined; {none} flights did not arrive, and have none")
     teller.event("falaj", _shown(kept), "alarm" if kept.alarmed else "done", entry=kept.entry, major=True)
     for why in report["why"]:
         teller.line(f"{'':<13}{why}")
