@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,6 +31,7 @@ def sample(requests: int, errors: int = 0, ms: float = 2.0, slow: int = 0, shift
         predictions=requests - errors,
         latencies=tuple(latencies),
         outputs=tuple(outputs),
+        draws=float(requests - errors),
     )
 
 
@@ -113,6 +115,13 @@ def test_it_bakes_by_predictions_where_the_plan_says_so():
     plan = Plan(canary=(500, FULL), bake=Bake(count=3000, unit="predictions"))
     assert decide(evidence(sample(2999)), plan=plan).action == "wait"
     assert decide(evidence(sample(3000)), plan=plan).action == "advance"
+
+
+def test_rows_that_are_alike_are_worth_less_than_they_are():
+    many = msgspec.structs.replace(sample(1000), draws=29.0)
+    found = decide(evidence(many, sample(1000)))
+    assert found.action == "hold"
+    assert "worth 29 of one row each" in found.text
 
 
 def test_only_what_the_plan_names_is_judged():

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from falaj.deploy.statistics import binomial_tail, chi_square_tail, share_is_greater, shift
+from falaj.deploy.statistics import Clusters, binomial_tail, chi_square_tail, share_is_greater, shift
 
 COUNTS = st.lists(st.integers(0, 50), min_size=30, max_size=30).filter(lambda c: sum(c) >= 20)
 
@@ -48,6 +48,47 @@ def test_nothing_is_shifted_against_itself(counts):
 @given(COUNTS, COUNTS)
 def test_a_shift_is_the_same_from_both_sides(one, other):
     assert shift(one, other) == pytest.approx(shift(other, one))
+
+
+@given(st.lists(st.lists(st.floats(0, 1), min_size=1, max_size=20), min_size=1, max_size=40))
+def test_clusters_are_worth_no_more_than_their_values(clusters):
+    found = clustered(clusters)
+    assert found.values == sum(map(len, clusters))
+    assert 0 < found.independent() <= found.values + 1e-9
+
+
+def clustered(clusters):
+    found = Clusters()
+    for cluster in clusters:
+        found.begin()
+        for value in cluster:
+            found.add(value)
+    return found
+
+
+def test_values_that_repeat_in_a_cluster_count_once_and_single_ones_each():
+    draw = random.Random(8)
+    values = [draw.random() for _ in range(400)]
+    assert clustered([[value] for value in values]).independent() == pytest.approx(400, rel=0.01)
+    assert clustered([[value] * 15 for value in values]).independent() == pytest.approx(400, rel=0.01)
+    assert clustered([[0.5, 0.5], [0.5]]).independent() == 3
+    assert clustered([]).independent() == 0
+
+
+def test_batches_of_rows_that_are_alike_raise_no_false_alarm():
+    draw, told, blind = random.Random(4), 0, 0
+    for _ in range(200):
+        counts, draws = [], []
+        for _ in range(2):
+            batches = [[min(0.999, draw.betavariate(2, 8) + draw.gauss(0, 0.01))] * 15 for _ in range(40)]
+            counts.append([0] * 200)
+            for value in (max(0.0, value) for batch in batches for value in batch):
+                counts[-1][int(value * 200)] += 1
+            draws.append(clustered(batches).independent())
+        told += shift(*counts, (draws[0], draws[1]))[1] < 0.05
+        blind += shift(*counts)[1] < 0.05
+    assert told <= 24  # 10 expected; beyond this bound once in ten thousand
+    assert blind > 100
 
 
 def test_two_constants_are_far_apart():

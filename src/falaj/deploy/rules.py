@@ -24,6 +24,7 @@ LEVEL: Final = 0.01
 FIRST_LOOK: Final = 25
 LEAST_REQUESTS: Final = 50
 LEAST_PREDICTIONS: Final = 200
+LEAST_DRAWS: Final = 30
 WORSE_ERRORS: Final = 0.001
 WORSE_LATENCY: Final = 1.5
 WORSE_LATENCY_MS: Final = 1.0
@@ -45,6 +46,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
         predictions: rows that got a probability.
         latencies: requests by `latency_bin`.
         outputs: predictions by probability, in 1,000 bins of equal width.
+        draws: what the predictions are worth in independent ones: rows of one request are alike.
     """
 
     requests: int = 0
@@ -52,6 +54,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     predictions: int = 0
     latencies: tuple[int, ...] = ()
     outputs: tuple[int, ...] = ()
+    draws: float = 0.0
 
     @property
     def error_share(self) -> float | None:
@@ -264,9 +267,11 @@ def _latency(look: Look, at: float) -> Finding:
 
 def _shift(look: Look, bound: float, at: float) -> Finding:
     n = min(look.canary.predictions, look.stable.predictions)
-    if n < LEAST_PREDICTIONS:
-        return Finding(judge="prediction_shift", state="not_enough", text=f"shift (n = {n:,})")
-    index, chance = shift(look.stable.outputs, look.canary.outputs)
+    draws = look.stable.draws, look.canary.draws
+    if n < LEAST_PREDICTIONS or min(draws) < LEAST_DRAWS:
+        text = f"shift (n = {n:,}, worth {min(draws):,.0f} of one row each)"
+        return Finding(judge="prediction_shift", state="not_enough", text=text)
+    index, chance = shift(look.stable.outputs, look.canary.outputs, draws)
     state: State = "ok" if index <= bound else "failed" if chance < at else "unsure"
     words = "none" if chance >= at or index <= 0 else f"{index:.2f}"
     return Finding(

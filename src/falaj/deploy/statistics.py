@@ -7,6 +7,8 @@ from math import ceil, erfc, exp, inf, lgamma, log, sqrt
 from typing import Final
 
 BINS: Final = 10
+FEWEST_BINS: Final = 4
+DRAWS_PER_BIN: Final = 20
 _EXACT: Final = 2_000
 _TINY: Final = 1e-17
 
@@ -79,26 +81,77 @@ def chi_square_tail(value: float, degrees: int) -> float:
     return min(1.0, scale * fraction)
 
 
-def shift(reference: Sequence[int], live: Sequence[int]) -> tuple[float, float]:
+def shift(
+    reference: Sequence[int], live: Sequence[int], draws: tuple[float, float] | None = None
+) -> tuple[float, float]:
     """How far two histograms over the same bins are apart, and how likely that is where they are alike.
 
-    Neighbouring bins are gathered to about ten that hold as much of the two together. Without any difference the index
-    is on average (bins - 1) (1/n + 1/m), which is taken off; divided by (1/n + 1/m) it is distributed as chi-square.
+    Neighbouring bins are gathered to at most ten that hold as much of the two together, fewer where little was drawn.
+    Without any difference the index is on average (bins - 1) (1/n + 1/m), which is taken off; divided by (1/n + 1/m) it
+    is distributed as chi-square.
 
     Args:
         reference, live: counts by bin, in the same order; neither is empty in sum.
+        draws: n and m: what each is worth in independent draws, see `independent`; its sum where left out.
     Returns: the population stability index without its bias, in nats (may be negative), and its p-value.
-    Source: Jeffreys (1946), Proc. R. Soc. A 186; Yurdakul & Naranjo (2020), J. Risk Model Validation 14.
+    Source: Jeffreys (1946), Proc. R. Soc. A 186; Yurdakul & Naranjo (2020), J. Risk Model Validation 14; for draws
+        that come in clusters Rao & Scott (1981), JASA 76.
     """
-    n, m = sum(reference), sum(live)
-    groups = list(_gathered(reference, live, ceil((n + m) / BINS)))
+    counts = sum(reference), sum(live)
+    n, m = draws or counts
+    bins = max(FEWEST_BINS, min(BINS, int((n + m) / DRAWS_PER_BIN)))
+    groups = list(_gathered(reference, live, ceil(sum(counts) / bins)))
     index = 0.0
     for expected, found in groups:
-        p, q = max(expected, 0.5) / n, max(found, 0.5) / m
+        p, q = max(expected / counts[0], 0.5 / n), max(found / counts[1], 0.5 / m)
         index += (q - p) * log(q / p)
     noise = 1 / n + 1 / m
     degrees = len(groups) - 1
     return index - degrees * noise, chi_square_tail(index / noise, degrees) if degrees else 1.0
+
+
+class Clusters:
+    """Values that come in clusters (the rows of one request), of which the ones in a cluster may be alike.
+
+    Grows a value at a time; `begin` starts the next cluster.
+    """
+
+    def __init__(self) -> None:
+        self.values = 0
+        self._sum = self._squares = 0.0
+        self._size, self._total = 0, 0.0
+        self._sizes2 = self._totals2 = self._both = 0.0
+
+    def begin(self) -> None:
+        """The values that follow belong together."""
+        self._sizes2, self._totals2, self._both = self._with_open()
+        self._size, self._total = 0, 0.0
+
+    def add(self, value: float) -> None:
+        """One more value of the cluster that was begun."""
+        self.values += 1
+        self._sum += value
+        self._squares += value * value
+        self._size += 1
+        self._total += value
+
+    def independent(self) -> float:
+        """How many independent values say as much of the mean as these do; at most as many as there are.
+
+        Source: the design effect of a ratio, Kish (1965), Survey Sampling, section 6.5.
+        """
+        if not self.values:
+            return 0.0
+        mean = self._sum / self.values
+        spread = self._squares - self.values * mean * mean
+        if spread <= self.values * 1e-12:
+            return float(self.values)  # all are the same: no cluster differs from another
+        sizes2, totals2, both = self._with_open()
+        return self.values / max(1.0, (totals2 - 2 * mean * both + mean * mean * sizes2) / spread)
+
+    def _with_open(self) -> tuple[float, float, float]:
+        size, total = self._size, self._total
+        return self._sizes2 + size * size, self._totals2 + total * total, self._both + size * total
 
 
 def _gathered(reference: Sequence[int], live: Sequence[int], least: int) -> Iterator[tuple[int, int]]:

@@ -15,6 +15,7 @@ from typing import Final
 from falaj.core import predictions
 from falaj.core.predictions import Prediction
 from falaj.deploy.rules import LATENCY_BINS, OUTPUT_BINS, Evidence, Look, Sample, is_look, latency_bin, output_bin
+from falaj.deploy.statistics import Clusters
 
 _CLOCKS: Final = 60.0
 
@@ -23,9 +24,10 @@ class Counts:
     """A sample that grows."""
 
     def __init__(self) -> None:
-        self.requests = self.errors = self.predictions = 0
+        self.requests = self.errors = 0
         self._latencies = [0] * LATENCY_BINS
         self._outputs = [0] * OUTPUT_BINS
+        self._predicted = Clusters()
 
     def add(self, line: Prediction) -> None:
         """One line; the first of an answer counts as its request."""
@@ -33,8 +35,9 @@ class Counts:
             self.requests += 1
             self.errors += line.error is not None
             self._latencies[latency_bin(line.ms)] += 1
+            self._predicted.begin()
         if line.output is not None:
-            self.predictions += 1
+            self._predicted.add(line.output)
             self._outputs[output_bin(line.output)] += 1
 
     def sample(self) -> Sample:
@@ -42,9 +45,10 @@ class Counts:
         return Sample(
             requests=self.requests,
             errors=self.errors,
-            predictions=self.predictions,
+            predictions=self._predicted.values,
             latencies=tuple(self._latencies),
             outputs=tuple(self._outputs),
+            draws=self._predicted.independent(),
         )
 
 
