@@ -69,8 +69,8 @@ class Data:
     def questions(self, month: int, count: int, *, carrier: str = "") -> Path:
         """Flights of a month that somebody asks about, drawn by their keys; what came of them is null in it.
 
-        They stand in the order in which they were drawn, so that what is asked early, or in one batch, is like the rest:
-        whoever compares a canary with the others compares like with like.
+        They stand in the order in which they were drawn, so that what is asked early, or in one batch, is like the
+        rest: whoever compares a canary with the others compares like with like.
 
         Args:
             carrier: of this one alone.

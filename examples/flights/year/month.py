@@ -10,7 +10,7 @@ from examples.flights.year.asking import Row, requests_of, told
 from examples.flights.year.opening import approve, evidence, keep_version, month_name, propose, training_may_read
 from examples.flights.year.rollouts import NEWCOMER, ask_in_rounds
 from examples.flights.year.telling import now
-from examples.flights.year.verdicts import came_of, keep_verdict
+from examples.flights.year.verdicts import keep_verdict
 
 if TYPE_CHECKING:
     from examples.flights.year.play import Play
@@ -50,7 +50,7 @@ def play_month(play: Play, month: int, traffic: Traffic, *, strict: bool, last: 
     _let_finish(play, rows)
     _outcomes(play, month)
     alarmed = _watch(play, month)
-    retrained = _started(play) if alarmed else None
+    retrained = _started(play, last=last) if alarmed else None
     if retrained is None:
         retrained = None if last else _for_comparison(play)
     if retrained is not None:
@@ -154,7 +154,7 @@ def _answer(word: str) -> Any:
     return "not_enough_data" if word == "not_asked" else word
 
 
-def _started(play: Play) -> int | None:
+def _started(play: Play, *, last: bool) -> int | None:
     """What the trigger started by itself, to its end; what passed the gate risk looks at. Returns: the version."""
     teller = play.teller
     start = _waited(play)
@@ -165,7 +165,7 @@ def _started(play: Play) -> int | None:
     about = f"retrained after the alarm of {month_name(int(teller.month[5:]))}"
     error = start["error"] or {}
     outcome: Any = "taken" if start["state"] == "done" else start["state"]
-    what = f"start {start['number']} by entry {start['cause_entry']}: pipeline delay → delay v{number}"
+    what = f"delay v{number}, which the trigger had trained (entry {start['cause_entry']})"
     seconds = _seconds(start)
     if number is not None:
         keep_version(play, f"delay:{number}", about)
@@ -174,7 +174,7 @@ def _started(play: Play) -> int | None:
     why = _why(play, error) if error else ""
     teller.event(
         "retrainer",
-        f"{what}: {why or 'passes the gate'}",
+        f"{what}: {why}" if why else f"{what}, passes the gate",
         "refused" if outcome == "refused" else "done" if outcome == "taken" else "failed",
         seconds=seconds,
         major=True,
@@ -190,11 +190,11 @@ def _started(play: Play) -> int | None:
             steps=steps.count("done"),
             cached=steps.count("cached"),
             model=number,
-            outcome=outcome,
-            why=why,
+            outcome="unchanged" if outcome == "taken" and last else outcome,
+            why=why or ("the year was over: nobody was asked for a yes" if last else ""),
         )
     )
-    if start["state"] == "done" and start["became"] == "proposed":
+    if start["state"] == "done" and start["became"] == "proposed" and not last:
         approve(play, reason=f"looked at: {about}")
         play.watching.settled()
     return number
@@ -267,4 +267,3 @@ def _strict(play: Play, month: int) -> None:
     teller.event("passengers", told(answers))
     if play.stable != before:
         raise SystemExit("the strict candidate was not taken back")
-    came_of(play, version, "rolled back by itself")

@@ -131,6 +131,15 @@ class Watching:
                 major=True,
             )
             came_of(play, last["candidate"], f"rolled back at {share:.0%}")
+            _retraining_came_back(play, last["candidate"], last["why"])
+
+
+def _retraining_came_back(play: Play, version: int, why: str) -> None:
+    """The retraining that made a version came to nothing after all."""
+    kept = play.teller.retrainings
+    for place, one in enumerate(kept):
+        if one.model == version:
+            kept[place] = msgspec.structs.replace(one, outcome="rolled_back", why=why)
 
 
 def ask_in_rounds(play: Play, requests: Sequence[tuple[Sequence[Row], str]]) -> list[Answer]:
