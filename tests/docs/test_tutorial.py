@@ -12,13 +12,15 @@ import pytest
 from tests.docs.pages import DOCS, ROOT
 from tests.docs.shell import File, Shell, missing, steps
 
-PORT = "7400"
+PORTS = ("7400", "7410")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # a minute on two idle cores
 def test_the_tutorial_can_be_followed(tmp_path: Path, free_port: Callable[[], int]) -> None:
-    page = (DOCS / "tutorial.md").read_text(encoding="utf-8").replace(PORT, str(free_port()))
+    page = (DOCS / "tutorial.md").read_text(encoding="utf-8")
+    for port in PORTS:
+        page = page.replace(port, str(free_port()))
     (tmp_path / "falaj").symlink_to(ROOT)  # the clone that the page speaks of
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FALAJ_")}
     given = {name: value for name, value in os.environ.items() if name == "FALAJ_FLIGHTS_DIR"}

@@ -8,7 +8,7 @@ from . import svg
 from .markup import Markup, el, joined
 from .story import Finding, Story, Verdict
 from .tables import Column, Head, Row, badge, facts, more, table
-from .words import bound, count, counted, listed, measured, month, number, sentence, span, version
+from .words import NBSP, bound, count, counted, listed, measured, month, number, sentence, span, version
 
 _STATES = {
     "passed": ("passed", "good"),
@@ -101,8 +101,9 @@ def _rules(at: Verdict) -> Markup:
 
 def _row(at: Finding) -> Row:
     against = at.interval is not None
-    shown = number(at.observed, 4, signed=True) if against else measured(at.observed)
-    border = ("+" if against else "") + bound(at.bound) if at.bound is not None else None
+    unit = f"{NBSP}ms" if at.title.startswith("latency") else ""
+    shown = number(at.observed, 4, signed=True) if against else measured(at.observed) + unit
+    border = ("+" if against else "") + bound(at.bound) + unit if at.bound is not None else None
     cells = (at.title or at.rule, badge(*_STATES[at.state]), shown if at.observed is not None else None, border)
     return Row((*cells, _interval(at), count(at.rows) if at.rows else None, at.text or at.note), look=at.state)
 

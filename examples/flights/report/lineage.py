@@ -18,6 +18,7 @@ BOX, GAP, ROW, BETWEEN = 152.0, 14.0, 15.0, 38.0
 LANE = 6.0  # of an arrow that passes a layer
 SHOWN_DETAILS = 4
 ROOM, BOLD = BOX - 18, 13.5
+WIDEST = 5
 ROUNDS = 12
 
 # The sorts of things as the page colours them; what is not here is a thing among others.
@@ -102,7 +103,7 @@ def placed(nodes: Sequence[Node], edges: Sequence[Edge]) -> Drawing:
     for edge in edges:
         for end in (edge.source, edge.target):
             known.setdefault(end, Node(id=end, sort="thing", label=end))
-    depth = layers(tuple(known), edges)
+    depth = _folded(layers(tuple(known), edges), edges)
     rows: list[list[str]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
     for name, layer in depth.items():
         rows[layer].append(name)
@@ -145,6 +146,20 @@ def layers(names: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:
         if not changed:
             break
     return depth
+
+
+def _folded(depth: dict[str, int], edges: Sequence[Edge]) -> dict[str, int]:
+    """The layers, none with more than `WIDEST` boxes where what it has too many of comes from nothing further."""
+    ends = {name for name in depth if all(edge.source != name for edge in edges)}
+    folded, layer = dict(depth), 0
+    while layer <= max(folded.values(), default=-1):
+        row = [name for name, at in folded.items() if at == layer]
+        kept = [name for name in row if name not in ends]
+        room = max(0, WIDEST - len(kept))
+        for name in [name for name in row if name in ends][max(room, 1) :]:
+            folded[name] = layer + 1
+        layer += 1
+    return folded
 
 
 def _acyclic(names: Sequence[str], edges: Sequence[Edge]) -> list[tuple[str, str]]:

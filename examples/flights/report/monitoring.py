@@ -174,7 +174,7 @@ def alarms(story: Story) -> Markup | None:
 
 def _report_table(story: Story) -> Markup:
     head: Head = ["Month", Column("Rows", "figure"), Column("Drift", "wide"), Column("Score", "wide"), "Alarm was"]
-    head.append(Column("Why, and what it led to", "wide"))
+    head.append(Column("Why, and what it led to", "wide long"))
     return table("Reports of the monitor", head, [_report_row(r) for r in story.reports])
 
 
@@ -205,12 +205,19 @@ def _retraining_table(story: Story) -> Markup:
     return table("Retrainings that triggers started", head, [_retraining_row(r) for r in story.retrainings])
 
 
+_OUTCOMES = {
+    "taken": ("in force", "good"),
+    "rolled_back": ("rolled back", "back"),
+    "underway": ("under way", "muted"),
+    "unchanged": ("unchanged", "muted"),
+}
+
+
 def _retraining_row(run: Retraining) -> Row:
     cause = el("div", f"{run.cause_what} (entry {count(run.cause)})".strip(), class_="small")
     steps = el("div", f"{run.cached:,} from before", class_="small") if run.cached else None
     took = el("div", seconds(run.seconds), class_="small") if run.seconds is not None else None
-    looks = {"taken": ("in force", "good"), "rolled_back": ("rolled back", "back"), "unchanged": ("unchanged", "muted")}
-    words, look = looks.get(run.outcome, (run.outcome, "bad"))
+    words, look = _OUTCOMES.get(run.outcome, (run.outcome, "bad"))
     model = version(run.model) if run.model is not None else None
     ran = joined(el("code", run.run[:12]), took)
     started = (month(run.month), joined(run.trigger, cause), ran, joined(count(run.steps), steps))

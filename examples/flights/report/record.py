@@ -57,7 +57,7 @@ def moves(story: Story) -> Markup | None:
 def _move(story: Story, at: Move) -> Row:
     how = at.sort.replace("_", " ")
     moved = f"{version(at.before)} → {version(at.after)}"
-    cells = (_time(story, at.at), month(at.month), at.ref, moved, how, at.by, at.approved_by, at.why, count(at.entry))
+    cells = (_time(story, at.at), month(at.month), at.ref, moved, how, at.by, at.approved_by, at.why, _entry(at.entry))
     return Row(cells)
 
 
@@ -82,7 +82,7 @@ def _refusal(story: Story, at: Refusal) -> Row:
     details = el("ul", [el("li", d) for d in at.details], class_="small") if at.details else None
     code = el("div", el("code", at.code)) if at.code else None
     why = joined(sentence(at.why), details, code)
-    return Row((_time(story, at.at), month(at.month), at.who, el("code", at.what), why, count(at.entry)))
+    return Row((_time(story, at.at), month(at.month), at.who, el("code", at.what), why, _entry(at.entry)))
 
 
 def kills(story: Story) -> Markup | None:
@@ -139,7 +139,11 @@ def _event(story: Story, at: Event) -> Row:
     look = " ".join(w for w in ("major" if at.major else "", "telling" if at.outcome != "done" else "") if w)
     command = el("div", el("code", at.command), class_="small") if at.command else None
     cells = (_time(story, at.at), month(at.month), at.who, joined(at.what, command), badge(*_OUTCOMES[at.outcome]))
-    return Row((*cells, seconds(at.seconds) if at.seconds is not None else None, count(at.entry)), look=look)
+    return Row((*cells, seconds(at.seconds) if at.seconds is not None else None, _entry(at.entry)), look=look)
+
+
+def _entry(number: int | None) -> str | None:
+    return None if number is None else count(number)
 
 
 def _time(story: Story, at: str) -> Markup:

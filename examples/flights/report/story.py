@@ -307,7 +307,8 @@ class Retraining(Part, frozen=True, kw_only=True):
         cause: entry that started it, `cause_what` its word (`drift.found`).
         run: id of the run; `seconds` it took; `steps` computed and `cached`.
         model: version that it registered, None where it registered none.
-        outcome: taken = rolled out to 100 %; refused = by the gate; rolled_back = passed, failed in canary.
+        outcome: taken = rolled out to 100 %; refused = by the gate; rolled_back = passed, failed in canary; underway =
+            passed, and still on its way when the year ended.
     """
 
     month: MonthName
@@ -319,7 +320,7 @@ class Retraining(Part, frozen=True, kw_only=True):
     steps: Count = 0
     cached: Count = 0
     model: Count | None = None
-    outcome: Literal["taken", "refused", "rolled_back", "failed", "unchanged"]
+    outcome: Literal["taken", "refused", "rolled_back", "underway", "failed", "unchanged"]
     why: str = ""
 
 

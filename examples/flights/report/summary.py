@@ -76,7 +76,7 @@ def _what_came(story: Story) -> Iterator[str]:
         span = month_span([m.month for m in at_work])
         yield f"The running server was asked about {counted(asked, 'flight')} of {span}{requests}{ended}."
     if cancelled := sum(m.cancelled for m in at_work):
-        yield f"{counted(cancelled, 'flight')} of them have no outcome (cancelled or diverted) and are in no score."
+        yield f"{counted(cancelled, 'flight')} among them never arrived (cancelled or diverted) and are in no score."
 
 
 def _what_was_chosen(story: Story) -> Iterator[str]:
