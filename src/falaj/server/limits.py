@@ -13,6 +13,8 @@ from falaj.server.errors import HostRefused, OriginRefused, TooManyRequests
 from falaj.server.settings import Rate
 
 MAX_BUCKETS = 20_000
+SLACK = 1e-6
+"""Of a token: what sums of floating point may fall short by."""
 
 
 class Buckets:
@@ -35,10 +37,11 @@ class Buckets:
         with self._lock:
             tokens, at = self._state.pop(key, (burst, now))
             tokens = min(burst, tokens + max(0.0, now - at) * per_s)
-            self._state[key] = (tokens - 1 if tokens >= 1 else tokens, max(now, at))
+            is_enough = tokens >= 1 - SLACK
+            self._state[key] = (tokens - 1 if is_enough else tokens, max(now, at))
             if len(self._state) > self._most:
                 self._state.popitem(last=False)
-        if tokens < 1:
+        if not is_enough:
             raise TooManyRequests((1 - tokens) / per_s)
 
     def __len__(self) -> int:
