@@ -6,7 +6,7 @@ falaj pipeline run delay
 from sklearn.preprocessing import OrdinalEncoder
 
 import falaj as fj
-from experiments import careless, leaky, strict  # noqa: F401  pipelines, too
+from experiments import strict, variants  # noqa: F401  pipelines, too
 from training import COLUMNS, LABEL, boosted, days, matrix, training_set
 
 

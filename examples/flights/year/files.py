@@ -66,27 +66,27 @@ class Data:
         """The month of `weather`, `departures` or `schedule`."""
         return self.folder / f"{name}-2013-{month:02d}.parquet"
 
-    def questions(self, month: int, count: int, *, carrier: str = "") -> Path:
+    def questions(self, month: int, count: int, *, also: str = "") -> Path:
         """Flights of a month that somebody asks about, drawn by their keys; what came of them is null in it.
 
         They stand in the order in which they were drawn, so that what is asked early, or in one batch, is like the
         rest: whoever compares a canary with the others compares like with like.
 
         Args:
-            carrier: of this one alone.
+            also: a carrier, all of whose flights are among them.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         flights = self.rows(month)
-        chosen = flights.filter([c == carrier for c in flights["carrier"].to_pylist()]) if carrier else flights
-        keys = ["/".join(map(str, key)) for key in zip(*(chosen[n].to_pylist() for n in feeds.KEY), strict=True)]
-        order = sorted(range(len(keys)), key=lambda i: _drawn(keys[i]))[:count]
-        table = chosen.take(order)
+        keys = ["/".join(map(str, key)) for key in zip(*(flights[n].to_pylist() for n in feeds.KEY), strict=True)]
+        order = sorted(range(len(keys)), key=lambda i: _drawn(keys[i]))
+        carriers = flights["carrier"].to_pylist()
+        table = flights.take([*order[:count], *(i for i in order[count:] if carriers[i] == also)])
         for name in ("dep_delay", "arr_delay"):
             place = table.column_names.index(name)
             table = table.set_column(place, name, pa.nulls(table.num_rows, pa.int64()))
-        path = self.folder / f"questions-2013-{month:02d}{'-' + carrier if carrier else ''}.parquet"
+        path = self.folder / f"questions-2013-{month:02d}{'-' + also if also else ''}.parquet"
         pq.write_table(table, path)
         return path
 

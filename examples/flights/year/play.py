@@ -26,7 +26,7 @@ PLAYED = tuple(range(4, 13))
 """The months that are predicted."""
 STRICT = 6
 """The month in whose traffic a candidate fails that passed on paper."""
-TRAFFIC = month.Traffic(questions=3_000, alone=600, batch=15)
+TRAFFIC = month.Traffic(questions=3_000, alone=400, batch=20)
 """Flights asked about in a month, drawn by their keys."""
 
 FALSE_ALARM = (
