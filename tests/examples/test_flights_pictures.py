@@ -35,6 +35,13 @@ def test_labels_keep_apart_and_within_their_borders(places: list[float]) -> None
     assert all(b - a >= 9.999 for a, b in pairwise(sorted(moved)))
 
 
+@given(st.text(st.characters(codec="latin-1"), max_size=60), st.floats(0, 300))
+def test_cut_words_fit_and_whole_words_stay(words_: str, room: float) -> None:
+    shown = svg.fitted(words_, room, 11)
+    assert shown in {words_, "…"} or (shown.endswith("…") and svg.length(shown, 11) <= room)
+    assert (shown == words_) == (svg.length(words_, 11) <= room) or words_ == "…"
+
+
 NAMES = tuple("abcdefgh")
 GRAPHS = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(NAMES)), max_size=20)
 

@@ -192,7 +192,7 @@ def costs(story: Story) -> Markup | None:
             *machine.versions.items(),
         )
     )
-    stages = [(s.name, s.seconds, seconds(s.seconds)) for s in story.stages]
+    stages = [(month(s.name), s.seconds, seconds(s.seconds)) for s in story.stages]
     memory = [
         (p.name, p.peak_mib, f"{p.peak_mib:,.0f} MiB") for p in sorted(story.processes, key=lambda p: -p.peak_mib)
     ]
