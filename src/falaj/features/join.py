@@ -8,8 +8,9 @@ Laws, each tested against a slow and plainly right join:
   - a window holds events of `at - over <= time < at` that were known at `at`;
   - rows and events whose key or time is null meet nothing.
 
-How: events become the steps of a function of time. At each instant an event becomes visible, the best event so far is
-kept; one ASOF join then finds the step that holds at each row's moment. Windows are joined by key and by buckets as
+How: one ASOF join over keys and times alone finds the time of the newest event that was visible at each row's moment;
+a second join fetches the values of the events of that time, of which the best counts. So nothing wide is sorted, and
+ties cost only where they are met. Windows are joined by key and by buckets as
 long as the window, so that a row meets the events of two buckets only.
 """
 
@@ -71,8 +72,7 @@ def point_in_time(
         wanted = [feature for feature in features if feature.view == name]
         newest = [f for f in wanted if f.feature not in {w.name for w in view.windows}]
         _check_keys(view, columns)
-        events = f"__events_{number}"
-        _make_events(con, view, sources[name], events)
+        events = _make_events(con, view, sources[name], number)
         if newest:
             table = f"__newest_{number}"
             _make_newest(con, view, events, table, [f.feature for f in newest])
@@ -200,37 +200,48 @@ def _where_known(view: View, value: str) -> str:
     return f"CASE WHEN {known} THEN {value} END"
 
 
-def _make_events(con: duckdb.DuckDBPyConnection, view: View, source: str, table: str) -> None:
-    """The events of a view with their keys, time and the instant from which each is visible."""
+def _make_events(con: duckdb.DuckDBPyConnection, view: View, source: str, number: int) -> str:
+    """The events of a view with their keys, time and the instant from which each is visible; the name of their table.
+
+    A source that is taken as it is, is read where it lies; what a view's own SQL makes of it is made once.
+    """
     seen = f"greatest(__time, {_utc(view.created)})" if view.created else "__time"
     known = [f"__k{i} IS NOT NULL" for i in range(len(view.keys))]
+    known += [f"{quoted(view.created)} IS NOT NULL"] if view.created else []
+    sort, name = ("TABLE", f"__events_{number}") if view.sql else ("VIEW", f"__source_{number}")
     con.execute(
-        f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT *, {seen} AS __seen FROM ("
+        f"CREATE OR REPLACE TEMP {sort} {name} AS SELECT *, {seen} AS __seen FROM ("
         f"SELECT {_key_columns(view)}, {_utc(view.time)} AS __time, * FROM ({_select(view, source)})) "
         f"WHERE __time IS NOT NULL AND {' AND '.join(known)}"
     )
-    if view.created:
-        con.execute(f"DELETE FROM {table} WHERE {quoted(view.created)} IS NULL")
+    return name
 
 
 def _make_newest(con: duckdb.DuckDBPyConnection, view: View, events: str, table: str, features: Sequence[str]) -> None:
+    """The newest event for each row. First its time alone, by an ASOF join over what is narrow; then its values."""
     keys = _keys(view, "e")
-    packed = ", ".join(f"f{i} := {quoted(f)}" for i, f in enumerate(features))
-    # The greatest struct is the newest event: by time, then by when it was known, then by its values.
-    best = f"{{'t': __time, 's': __seen, 'v': struct_pack({packed})}}"
+    steps = f"SELECT {keys}, __time AS __seen, __time AS __newest FROM {events} AS e"
+    if view.created:  # late events: at each instant one becomes visible, the newest time by then
+        steps = (
+            f"SELECT {keys}, __seen, max(__time) OVER (PARTITION BY {keys} ORDER BY __seen) AS __newest "
+            f"FROM {events} AS e"
+        )
+    fresh = "TRUE" if view.ttl_s is None else f"s.__newest >= r.{AT} - {view.ttl_s} * 1000000::BIGINT"
     con.execute(
-        f"CREATE OR REPLACE TEMP TABLE __steps AS SELECT {keys}, __seen, "
-        f"max(best) OVER (PARTITION BY {keys} ORDER BY __seen ROWS UNBOUNDED PRECEDING) AS best "
-        f"FROM (SELECT {keys}, __seen, max({best}) AS best FROM {events} AS e GROUP BY {keys}, __seen) AS e"
-    )
-    fresh = "TRUE" if view.ttl_s is None else f"s.best.t >= r.{AT} - {view.ttl_s} * 1000000::BIGINT"
-    picked = ", ".join(f"CASE WHEN {fresh} THEN s.best.v.f{i} END AS {quoted(f)}" for i, f in enumerate(features))
-    con.execute(
-        f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT r.{ROW}, {picked} "
+        f"CREATE OR REPLACE TEMP TABLE __found AS SELECT r.*, s.__newest "
         f"FROM (SELECT {ROW}, {AT}, {_key_columns(view)} FROM __rows) AS r "
-        f"ASOF JOIN __steps AS s ON {_same_keys(view, 'r', 's')} AND r.{AT} >= s.__seen"
+        f"ASOF JOIN ({steps}) AS s ON {_same_keys(view, 'r', 's')} AND r.{AT} >= s.__seen WHERE {fresh}"
     )
-    con.execute("DROP TABLE __steps")
+    # Of several events of that time the greatest struct counts: by when it was known, then by its values.
+    packed = ", ".join(f"f{i} := {quoted(f)}" for i, f in enumerate(features))
+    picked = ", ".join(f"best.v.f{i} AS {quoted(f)}" for i, f in enumerate(features))
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT {ROW}, {picked} FROM ("
+        f"SELECT r.{ROW}, max({{'s': e.__seen, 'v': struct_pack({packed})}}) AS best FROM {events} AS e "
+        f"JOIN __found AS r ON {_same_keys(view, 'r', 'e')} AND r.__newest = e.__time AND e.__seen <= r.{AT} "
+        f"GROUP BY r.{ROW})"
+    )
+    con.execute("DROP TABLE __found")
 
 
 def _make_window(con: duckdb.DuckDBPyConnection, view: View, window: Window, events: str, table: str) -> None:
