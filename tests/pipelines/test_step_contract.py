@@ -330,6 +330,40 @@ def test_what_is_handed_back_is_judged_and_a_step_is_tried_as_often_as_it_says(h
     assert "twice[1]: no" in run["error"]["message"]
 
 
+SPY = (
+    HEAD
+    + """
+import glob, os
+
+@fj.step
+def looks() -> dict:
+    found, refused = [name for name in os.environ if name.startswith("FALAJ")], 0
+    for place in [*glob.glob("/proc/[0-9]*/environ"), *glob.glob("/proc/[0-9]*/cmdline")]:
+        try:
+            found += [place] if b"FALAJ_TOKEN=" in open(place, "rb").read() else []
+        except OSError:
+            refused += 1
+    return {"found": found, "refused": refused}
+
+@fj.pipeline
+def spy(): looks()
+"""
+)
+
+
+def test_the_code_of_a_step_does_not_see_the_token(house: House, tmp_path: Path) -> None:
+    sara = house.session("sara")
+    keep(sara, tmp_path, SPY, "spy")
+    engine = Engine(house.url, sara.call("pipeline.begin", {"pipeline": "spy"}), tmp_path)
+    code, said = engine.step("looks")
+    assert (code, said["run_state"]) == (0, "done")
+    told = sara.call("asset.show", {"thing": said["output"]})["shown"]["payload"]["value"]
+    step = sara.call("asset.lineage", {"thing": said["output"]})["nodes"][0]["run"]
+    if sara.call("run.show", {"run": step})["result"]["guards"] == ["landlock"]:
+        assert told["found"] == []
+        assert told["refused"] > 0
+
+
 @pytest.fixture
 def door() -> Iterator[Path]:
     """A folder that a step can look into: what it may read elsewhere is shared memory."""

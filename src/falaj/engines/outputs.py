@@ -140,18 +140,18 @@ def _write_plain(value: Any, returns: str, folder: Path) -> Manifest:
 
 def _plain(value: Any, returns: str) -> Any:
     """The value with numbers of numpy as numbers, and tuples as lists. Raises: WrongType for what JSON cannot say."""
-    if hasattr(value, "tolist") and type(value).__module__ == "numpy":
-        value = value.tolist()
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v, returns) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one, returns) for one in value]
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         if not math.isfinite(value) and returns != "metrics":  # metrics are refused with the name
             raise _wrong(value, returns, f": {value} is no number that can be kept")
-        return value
+        return float(value)
+    if hasattr(value, "tolist") and type(value).__module__ == "numpy":
+        return _plain(value.tolist(), returns)
+    if isinstance(value, list | tuple):
+        return [_plain(one, returns) for one in value]
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v, returns) for k, v in value.items()}
     raise _wrong(value, returns)
 
 
