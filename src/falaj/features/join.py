@@ -78,12 +78,17 @@ def point_in_time(
             _make_newest(con, view, events, table, [f.feature for f in newest])
             joins.append(f"LEFT JOIN {table} USING ({ROW})")
             picked += [(f.name, f"{table}.{quoted(f.feature)}") for f in newest]
-        for place, window in enumerate(w for w in view.windows if w.name in {f.feature for f in wanted}):
+        spans: dict[int, list[Window]] = {}
+        for window in view.windows:
+            if window.name in {feature.feature for feature in wanted}:
+                spans.setdefault(window.over_s, []).append(window)
+        for place, windows in enumerate(spans.values()):
             table = f"__window_{number}_{place}"
-            _make_window(con, view, window, events, table)
+            _make_windows(con, view, windows, events, table)
             joins.append(f"LEFT JOIN {table} USING ({ROW})")
-            value = f"coalesce({table}.value, 0)" if window.function == "count" else f"{table}.value"
-            picked += [(f.name, _where_known(view, value)) for f in wanted if f.feature == window.name]
+            for i, window in enumerate(windows):
+                value = f"coalesce({table}.v{i}, 0)" if window.function == "count" else f"{table}.v{i}"
+                picked += [(f.name, _where_known(view, value)) for f in wanted if f.feature == window.name]
     values = dict(picked)
     chosen = ", ".join(f"{values[f.name]} AS {quoted(f.name)}" for f in features)
     con.execute(
@@ -244,13 +249,13 @@ def _make_newest(con: duckdb.DuckDBPyConnection, view: View, events: str, table:
     con.execute("DROP TABLE __found")
 
 
-def _make_window(con: duckdb.DuckDBPyConnection, view: View, window: Window, events: str, table: str) -> None:
-    span = f"{window.over_s * 1_000_000}::BIGINT"
-    value = {
-        "mean": f"avg({quoted(window.column)})",
-        "sum": f"sum({quoted(window.column)})",
-        "count": "count(*)",
-    }[window.function]
+def _make_windows(
+    con: duckdb.DuckDBPyConnection, view: View, windows: Sequence[Window], events: str, table: str
+) -> None:
+    """The aggregates over one span, `v0`, `v1`, … in the order of the windows."""
+    span = f"{windows[0].over_s * 1_000_000}::BIGINT"
+    functions = {"mean": "avg({})", "sum": "sum({})", "count": "count(*)"}
+    values = [f"{functions[w.function].format(quoted(w.column))} AS v{i}" for i, w in enumerate(windows)]
     keys = _keys(view, "q")
     # Equal questions are asked once: rows of one key and moment share their answer.
     con.execute(
@@ -258,7 +263,7 @@ def _make_window(con: duckdb.DuckDBPyConnection, view: View, window: Window, eve
         f"WHERE {AT} IS NOT NULL"
     )
     con.execute(
-        f"CREATE OR REPLACE TEMP TABLE __answers AS SELECT {keys}, q.{AT}, {value} AS value "
+        f"CREATE OR REPLACE TEMP TABLE __answers AS SELECT {keys}, q.{AT}, {', '.join(values)} "
         f"FROM (SELECT *, unnest([{AT} // {span} - 1, {AT} // {span}]) AS __bucket FROM __asked) AS q "
         f"JOIN (SELECT *, __time // {span} AS __bucket FROM {events}) AS e "
         f"ON {_same_keys(view, 'q', 'e')} AND q.__bucket = e.__bucket "
@@ -266,7 +271,7 @@ def _make_window(con: duckdb.DuckDBPyConnection, view: View, window: Window, eve
         f"GROUP BY {keys}, q.{AT}"
     )
     con.execute(
-        f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT r.{ROW}, a.value "
+        f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT r.{ROW}, {', '.join(f'a.v{i}' for i in range(len(windows)))} "
         f"FROM (SELECT {ROW}, {AT}, {_key_columns(view)} FROM __rows) AS r "
         f"JOIN __answers AS a ON {_same_keys(view, 'r', 'a')} AND r.{AT} = a.{AT}"
     )
