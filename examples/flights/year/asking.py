@@ -87,6 +87,20 @@ class Asker:
             self.answers.append(answer)
         return answer
 
+    def ask_wrongly(self, row: Row) -> list[int]:
+        """Requests that are no questions: text for a number, a column that is not there, a shape without its data.
+
+        Returns: their statuses.
+        """
+        good = [{"name": name, "shape": [1], "datatype": kind, "data": [row[name]]} for name, kind in self.inputs]
+        bad = (
+            [{**one, "datatype": "BYTES", "data": ["soon"]} if one["name"] == "hour" else one for one in good],
+            [*good, {"name": "dep_delay", "shape": [1], "datatype": "INT64", "data": [50]}],
+            [{**one, "shape": [2]} for one in good],
+        )
+        path = f"/v2/models/{self.model}/infer"
+        return [self._exchange("POST", path, {"inputs": inputs})[0] for inputs in bad]
+
     def ask_all(self, requests: Iterable[tuple[Sequence[Row], str]]) -> list[Answer]:
         """Many requests, by a few clients at once; the answers in the order of the requests."""
         with ThreadPoolExecutor(CLIENTS) as pool:

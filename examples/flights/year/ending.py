@@ -234,6 +234,8 @@ def extra(play: Play) -> dict[str, Any]:
         "ledger": play.ledger,
         "counts": s.Counts(
             requests=len(answers),
+            refused_requests=play.refused_requests,
+            lost=play.lost,
             requests_failed=sum(a.status != 200 for a in answers),
             predictions=sum(len(a.probabilities) for a in answers),
             joined=counts.get("joined", 0) + counts.get("before", 0) if counts else None,

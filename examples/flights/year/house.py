@@ -131,7 +131,7 @@ class House:
 
 
 class Peaks:
-    """The most memory that each process and what it began held at one time, looked at twice a second.
+    """The most memory that each process and what it began held at one time, looked at once a second.
 
     Memory that several share counts in parts (PSS), so that a fork is not counted twice.
     """
@@ -154,32 +154,23 @@ class Peaks:
         self._thread.join()
 
     def _look(self) -> None:
-        while not self._over.wait(0.5):
-            children = _children()
+        while not self._over.wait(1.0):
             here = {name: p.process.pid for name, p in self._watched.items() if p.process is not None}
             for name, pid in here.items():
-                self.most[name] = max(self.most.get(name, 0), _held(pid, children))
-            self.together = max(self.together, _held(os.getpid(), children))
+                self.most[name] = max(self.most.get(name, 0), _held(pid))
+            self.together = max(self.together, _held(os.getpid()))
 
 
-def _children() -> dict[int, list[int]]:
-    """By process, those that it began."""
-    out: dict[int, list[int]] = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            with suppress(OSError, ValueError, IndexError):
-                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-                out.setdefault(parent, []).append(int(folder.name))
-    return out
-
-
-def _held(pid: int, children: dict[int, list[int]]) -> int:
-    """Bytes that a process holds with all that it began."""
+def _held(pid: int) -> int:
+    """Bytes that a process holds with all that it began; what ends meanwhile counts for nothing."""
     size = 0
     with suppress(OSError):
         found = re.search(r"Pss: +([0-9]+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text())
         size = int(found[1]) * 1024 if found else 0
-    return size + sum(_held(child, children) for child in children.get(pid, ()))
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(OSError):
+                size += sum(_held(int(child)) for child in (task / "children").read_text().split())
+    return size
 
 
 def _get(port: int, path: str) -> tuple[int, bytes]:

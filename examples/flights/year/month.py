@@ -43,6 +43,8 @@ def play_month(play: Play, month: int, traffic: Traffic, *, strict: bool, last: 
     _feeds(play, month)
     rows = _questions(play, month, traffic.questions)
     play.asked[month] = rows
+    if not play.refused_requests:
+        _ask_wrongly(play, rows[0])
     answers = ask_in_rounds(play, requests_of(rows, teller.month, alone=traffic.alone, batch=traffic.batch))
     play.answered[month] = {key: (value, a.version) for a in answers for key, value in a.probabilities.items()}
     teller.event("passengers", told(answers))
@@ -56,6 +58,16 @@ def play_month(play: Play, month: int, traffic: Traffic, *, strict: bool, last: 
         retrained = None if last else _for_comparison(play)
     if retrained is not None:
         play.retrained[month + 1] = retrained
+
+
+def _ask_wrongly(play: Play, row: Row) -> None:
+    """Questions that are none get their 4xx, and nobody else notices."""
+    statuses = play.asker.ask_wrongly(row)
+    if not all(400 <= status < 500 for status in statuses):
+        raise SystemExit(f"questions that are none were answered with {statuses}")
+    play.refused_requests = len(statuses)
+    told = "text for a number, an unknown column, a shape without its data"
+    play.teller.event("passengers", f"{told}: {', '.join(map(str, statuses))}", "refused")
 
 
 def _let_finish(play: Play, rows: list[Row]) -> None:
@@ -143,7 +155,8 @@ def _watch(play: Play, month: int) -> bool:
         for one in report["columns"]
     ]
     play.labelled[month] = labelled
-    before = play.labelled[max(play.labelled)]["without"] if play.labelled else 0
+    play.lost = sum(len(a.probabilities) for a in play.asker.answers) - (labelled["predictions"] - labelled["failed"])
+    before = play.labelled[month - 1]["without"] if month - 1 in play.labelled else 0
     none = labelled["without"] - before
     teller.line(f"{'falaj':<11}{labelled['joined']:,} outcomes joined; {none} flights did not arrive, and have none")
     teller.event("falaj", _shown(kept), "alarm" if kept.alarmed else "done", entry=kept.entry, major=True)
@@ -179,9 +192,10 @@ def _started(play: Play, *, last: bool) -> int | None:
     seconds = _seconds(start)
     if number is not None:
         keep_version(play, f"delay:{number}", about)
-    for verdict in start["verdicts"] or _verdicts_of(error):
+    verdicts = start["verdicts"] or _verdicts_of(error)
+    for verdict in verdicts:
         keep_verdict(play, verdict, about, "refused" if outcome == "refused" else "approved")
-    why = _why(play, error) if error else ""
+    why = _why(play, error, len(verdicts)) if error else ""
     teller.event(
         "retrainer",
         f"{what}: {why}" if why else f"{what}, passes the gate",
@@ -238,9 +252,13 @@ def _verdicts_of(error: dict[str, Any]) -> list[str]:
     return list(facts.get("verdicts") or ([facts["verdict"]] if facts.get("verdict") else []))
 
 
-def _why(play: Play, error: dict[str, Any]) -> str:
-    """An error in words; of a refusal by the gate, the rules that failed."""
-    verdicts = play.teller.verdicts[-1:] if _verdicts_of(error) else []
+def _why(play: Play, error: dict[str, Any], kept: int) -> str:
+    """An error in words; of a refusal by the gate, the rules that failed.
+
+    Args:
+        kept: how many verdicts, the last ones, were given on it.
+    """
+    verdicts = play.teller.verdicts[len(play.teller.verdicts) - kept :]
     failed = [f"{one.title} {one.text}" for verdict in verdicts for one in verdict.findings if one.state == "failed"]
     return "; ".join(failed) or str(error.get("message", error.get("code", "")))
 

@@ -97,6 +97,10 @@ class Play:
     ledger: s.Ledger | None = None
     stable: int = 0
     """The version that answers, a canary apart."""
+    refused_requests: int = 0
+    """Malformed ones, that got their 4xx."""
+    lost: int | None = None
+    """Predictions that were answered and are not among those collected."""
     last_start: int = 0
     """Of the trigger, the newest start that was looked at."""
 

@@ -11,6 +11,7 @@ from typing import Any
 from examples.flights.report import story as s
 
 WIDTH = 110
+WORDS = 92
 MARKS = {"done": "", "refused": "refused  ", "alarm": "alarm  ", "rolled_back": "rolled back  ", "failed": "killed  "}
 
 
@@ -128,5 +129,5 @@ class Teller:
             at = (datetime.fromisoformat(one.at) - first).total_seconds()
             what = f"{MARKS[one.outcome]}{one.what}"
             took = f"{one.seconds:6.1f} s" if one.seconds is not None else ""
-            rows.append(f"  {at:6.0f} s  {one.month}  {one.who:<11}{what[: WIDTH - 36]:<{WIDTH - 36}}{took}")
+            rows.append(f"  {at:6.0f} s  {one.month}  {one.who:<11}{what[:WORDS]:<{WORDS}}{took}")
         return "\n".join(rows)
