@@ -34,8 +34,8 @@ check: setup ## format, lint, strict types, import contracts, the tree
 	@$(BIN)/python -m scripts.tree
 	@$(BIN)/python -m scripts.links
 
-test: setup ## every test
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+test: setup ## every test; SEED=… makes the same random choices again
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(if $(SEED),--seed $(SEED))
 
 bench: setup ## the bars of speed, each beside its bare limit
 	@$(BIN)/python -m benchmarks
