@@ -2,15 +2,11 @@
 
     python -m falaj.features.define features.py
 
-The definitions come back as JSON on the last line of the output, so that a `print` in the file does no harm. Nothing of
-the person's code runs in the process of a store or server.
+See `telling` for how.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,9 +17,7 @@ from falaj.core.encoding import decode
 from falaj.features.definitions import FeatureService, FeatureView
 from falaj.features.errors import FeatureInvalid
 from falaj.features.records import Service, View
-
-TIMEOUT_S = 60
-MARK = "falaj-definitions "
+from falaj.features.telling import imported, tell, told_by
 
 
 class Definitions(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,27 +32,8 @@ def defined_in(file: Path) -> Definitions:
 
     Raises: FeatureInvalid where the file fails, takes longer than a minute, or names two things alike.
     """
-    command = [sys.executable, "-m", "falaj.features.define", str(file)]
-    try:
-        done = subprocess.run(  # noqa: S603  this interpreter on the person's own file
-            command,
-            cwd=file.parent,
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            timeout=TIMEOUT_S,
-            text=True,
-            check=False,
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-        )
-    except subprocess.TimeoutExpired:
-        raise FeatureInvalid(
-            f"{file.name}: not read within {TIMEOUT_S} s", next_step="define, and do no work"
-        ) from None
-    told = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
-    if done.returncode != 0 or not told:
-        last = done.stderr.strip().splitlines()[-1:] or ["it ended without a word"]
-        raise FeatureInvalid(f"{file.name}: {last[0][:300]}", next_step=f"python {file.name} shows where")
-    return checked(decode(told[-1].removeprefix(MARK), Definitions, file.name))
+    told = told_by(file, "falaj.features.define", FeatureInvalid)
+    return checked(decode(told, Definitions, file.name))
 
 
 def checked(definitions: Definitions) -> Definitions:
@@ -88,15 +63,7 @@ def collect(names: dict[str, Any]) -> Definitions:
 
 def main(file: str) -> None:
     """Import the file and print what it defines."""
-    path = Path(file).resolve()
-    sys.path.insert(0, str(path.parent))
-    spec = importlib.util.spec_from_file_location("features", path)
-    if spec is None or spec.loader is None:
-        raise SystemExit(f"{path.name}: not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["features"] = module
-    spec.loader.exec_module(module)
-    sys.stdout.write("\n" + MARK + msgspec.json.encode(collect(vars(module))).decode() + "\n")
+    tell(collect(vars(imported(Path(file).resolve(), "features"))))
 
 
 if __name__ == "__main__":

@@ -2,14 +2,12 @@
 
     python -m falaj.pipelines.define pipeline.py
 
-As `falaj.features.define`: nothing of the person's code runs in the process of a store or server.
+See `falaj.features.telling` for how.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,13 +17,12 @@ from falaj.core.encoding import decode
 from falaj.core.errors import FalajError
 from falaj.features.definitions import FeatureView
 from falaj.features.records import View
+from falaj.features.telling import imported, tell, told_by
 from falaj.pipelines import definitions
 from falaj.pipelines.errors import PipelineInvalid
 from falaj.pipelines.records import MAX_FILES, MAX_SOURCE_BYTES, Graph
 from falaj.pipelines.rules import check_graph
 
-TIMEOUT_S = 60
-MARK = "falaj-pipelines "
 ENTRY = "pipeline.py"
 _PASSED_OVER = frozenset({"tests", "test", "node_modules", "site-packages", "__pycache__", "build", "dist"})
 
@@ -43,27 +40,7 @@ def defined_in(file: Path) -> tuple[Graph, ...]:
 
     Raises: PipelineInvalid where the file fails, takes longer than a minute, or wires what does not fit.
     """
-    command = [sys.executable, "-m", "falaj.pipelines.define", str(file)]
-    try:
-        done = subprocess.run(  # noqa: S603  this interpreter on the person's own file
-            command,
-            cwd=file.parent,
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            timeout=TIMEOUT_S,
-            text=True,
-            check=False,
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-        )
-    except subprocess.TimeoutExpired:
-        raise PipelineInvalid(
-            f"{file.name}: not read within {TIMEOUT_S} s", next_step="define, and do no work"
-        ) from None
-    said = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
-    if done.returncode != 0 or not said:
-        last = done.stderr.strip().splitlines()[-1:] or ["it ended without a word"]
-        raise PipelineInvalid(f"{file.name}: {last[0][:300]}", next_step=f"python {file.name} shows where")
-    told = decode(said[-1].removeprefix(MARK), Told, file.name)
+    told = decode(told_by(file, "falaj.pipelines.define", PipelineInvalid), Told, file.name)
     if told.wrong:
         raise PipelineInvalid(f"{file.name}: {told.wrong}", next_step=told.next_step)
     return tuple(check_graph(graph) for graph in told.graphs)
@@ -98,18 +75,11 @@ def main(file: str) -> None:
     """Import the file and print the graphs of what it defines."""
     path = Path(file).resolve()
     definitions.PROJECT = str(path.parent) + os.sep
-    sys.path.insert(0, str(path.parent))
-    spec = importlib.util.spec_from_file_location("pipeline", path)
-    if spec is None or spec.loader is None:
-        raise SystemExit(f"{path.name}: not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["pipeline"] = module
     try:
-        spec.loader.exec_module(module)
-        told = Told(graphs=_graphs(vars(module)))
+        told = Told(graphs=_graphs(vars(imported(path, "pipeline"))))
     except FalajError as error:
         told = Told(wrong=error.message, next_step=error.next_step)
-    sys.stdout.write("\n" + MARK + msgspec.json.encode(told).decode() + "\n")
+    tell(told)
 
 
 def _graphs(names: dict[str, object]) -> tuple[Graph, ...]:
