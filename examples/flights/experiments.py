@@ -46,7 +46,7 @@ def train_strict(data: fj.Table, *, leaves: int) -> fj.Model:
 
 
 @fj.pipeline
-def variants(flights: fj.Dataset = fj.dataset("flights@main"), rows: int = 60_000):
+def variants(flights: fj.Dataset = fj.dataset("flights@main"), rows: int = 40_000):
     """A candidate that knows the future, and one that knows too little."""
     data = training_set(flights, rows=rows)
     fj.register("delay", train_leaky(data, leaves=15), label=LABEL, columns=LEAKY)
@@ -54,6 +54,6 @@ def variants(flights: fj.Dataset = fj.dataset("flights@main"), rows: int = 60_00
 
 
 @fj.pipeline
-def strict(flights: fj.Dataset = fj.dataset("flights@main"), rows: int = 60_000):
+def strict(flights: fj.Dataset = fj.dataset("flights@main"), rows: int = 40_000):
     """A candidate that knows all it has seen, and nothing else."""
     return fj.register("delay", train_strict(training_set(flights, rows=rows), leaves=15), label=LABEL, columns=COLUMNS)

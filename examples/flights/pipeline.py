@@ -27,7 +27,7 @@ def evaluate(model: fj.Model, data: fj.Table) -> fj.Metrics:
 
 
 @fj.pipeline
-def delay(flights: fj.Dataset = fj.dataset("flights@main"), rows: int = 60_000, leaves: tuple[int, ...] = (7, 15, 31)):
+def delay(flights: fj.Dataset = fj.dataset("flights@main"), rows: int = 40_000, leaves: tuple[int, ...] = (7, 15, 31)):
     """Three candidates side by side; the best is registered."""
     data = training_set(flights, rows=rows)
     models = train.map(data=data, leaves=leaves)
