@@ -16,6 +16,7 @@ rollback: {when: ["errors > 1%", "p99 > 50ms"]}
 log: {features: all, personal: drop, keep: 400d}
 labels: {data: flights@main, key: [year, month, day, carrier, flight, origin]}
 watch:
+  every: 1d
   reference: training
   drift: {level: 0.01, effect: 0.2, columns: 1}
   score: {metric: brier, no_worse_than: 0.02}
@@ -32,6 +33,7 @@ def test_a_whole_file_says_everything():
     assert made.log == r.LogPlan(features=None, personal="drop", keep_days=400)
     assert made.labels == r.Labels(data="flights@main", key=("year", "month", "day", "carrier", "flight", "origin"))
     assert made.watch == r.Watch(
+        every_s=86_400,
         reference="training",
         drift=r.Drift(level=0.01, effect=0.2, columns=1),
         score=r.ScoreWatch(metric="brier", no_worse_than=0.02),
@@ -82,6 +84,10 @@ def test_what_is_stored_is_read_again():
         (PLAN + "labels: {data: flights@main}\n", "labels.key: 0 items"),
         (PLAN + "watch: {drift: {level: 0.9}}\n", "watch.drift.level: 0.9"),
         (PLAN + "watch: {drift: {columns: 1.5}}\n", "not a whole number"),
+        (PLAN + "watch: {every: often}\n", "watch.every: span 'often'"),
+        (PLAN + "watch: {every: 59s}\n", "watch.every: '59s': a minute to a year"),
+        (PLAN + "watch: {every: 367d}\n", "watch.every: '367d': a minute to a year"),
+        (PLAN + "watch: {every: 900}\n", "watch.every: expected text"),
         (PLAN + "watch: {score: {metric: luck, no_worse_than: 0}}\n", "'luck' is not one of"),
         (PLAN + "watch: {score: {metric: brier, no_worse_than: -1}}\n", "0 to 100"),
     ],

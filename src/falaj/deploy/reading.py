@@ -10,6 +10,7 @@ from falaj.core.errors import FalajError, Invalid
 from falaj.core.names import Thing, name, printable
 from falaj.data import document
 from falaj.deploy import records as r
+from falaj.features.rules import parse_span
 from falaj.trust.rules import span
 
 MAX_STEPS: Final = 20
@@ -17,6 +18,8 @@ MAX_LIMITS: Final = 20
 MAX_COLUMNS: Final = 1000
 MAX_BAKE: Final = 10_000_000
 MAX_MS: Final = 3_600_000
+LEAST_EVERY_S: Final = 60
+MOST_EVERY_S: Final = 366 * 86_400
 _TOP: Final = frozenset({"deployment", "model", "rollout", "rollback", "log", "labels", "watch"})
 _SHARE: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,2})?) ?%")
 _BAKE: Final = re.compile(r"([1-9][0-9]{0,8}) (requests|predictions)")
@@ -158,12 +161,24 @@ def _labels(view: View) -> r.Labels:
 
 
 def _watch(view: View) -> r.Watch:
-    view.only(frozenset({"reference", "drift", "score"}))
+    view.only(frozenset({"every", "reference", "drift", "score"}))
     return r.Watch(
+        every_s=_every(view) if view.has("every") else None,
         reference=cast(Any, view.text("reference", default="training", one_of=("training", "first"))),
         drift=_drift(view.at("drift")) if view.has("drift") else r.Drift(),
         score=_score(view.at("score")) if view.has("score") else None,
     )
+
+
+def _every(view: View) -> int:
+    text = view.text("every")
+    try:
+        seconds = parse_span(text)
+    except FalajError as error:
+        view.refuse(error.message, "every: 1d", field="every")
+    if not LEAST_EVERY_S <= seconds <= MOST_EVERY_S:
+        view.refuse(f"{printable(text)}: a minute to a year is expected", "every: 1d", field="every")
+    return seconds
 
 
 def _drift(view: View) -> r.Drift:

@@ -126,10 +126,12 @@ class Watch(Part, frozen=True, kw_only=True):
     """What is watched once labels or predictions come in.
 
     Attributes:
+        every_s: seconds from one report to the next, which the loop makes by itself; None where only a person asks.
         reference: what live inputs are compared with: the data that the stable version was trained on, or its first
             predictions.
     """
 
+    every_s: int | None = None
     reference: Reference = "training"
     drift: Drift | None = Drift()
     score: ScoreWatch | None = None

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -27,7 +27,7 @@ from falaj.data.records import DatasetVersion
 from falaj.deploy.records import Watch
 from falaj.door import Context, job, query
 from falaj.models.records import Model
-from falaj.monitor import collecting, labelling, rules, sources
+from falaj.monitor import collecting, labelling, rules, sources, watching
 from falaj.monitor.collecting import Survey, Surveyed
 from falaj.monitor.errors import SegmentChanged
 from falaj.monitor.kinds import REPORT
@@ -38,12 +38,14 @@ from falaj.monitor.views import Collected, Labelled, Reported, ReportRow, Status
 from falaj.monitor.window import Figures, Growing, Window
 from falaj.store import rollouts, runs, segments
 from falaj.store.catalog import Held
+from falaj.store.errors import RefConflict
 from falaj.store.metadata import Transaction
 from falaj.store.segments import SEGMENT, Segment
 from falaj.store.unit import Unit
 
 ON: Final = "asset:{project}/{deployment}"
 MAX_VERSIONS: Final = 10_000
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
 # collect
 
@@ -316,12 +318,13 @@ def _keep_outcomes(ctx: Context, joining: _Joining, target: Target, file: Path, 
     role="contributor",
     cli="monitor report",
 )
-def report(ctx: Context, deployment: str) -> Reported:
+def report(ctx: Context, deployment: str, expect: Number | None = None) -> Reported:
     """Judge what a deployment answered since its last report: whether its inputs drifted, whether its score fell.
 
     The version that holds the ref is judged. Drift is what is significant after Benjamini and Hochberg and large; the
     score fell where its whole 95 % interval lies beyond what is tolerated. Fewer than 200 rows say nothing, and stay in
-    the window of the next report. The report is a version of `report/DEPLOYMENT`.
+    the window of the next report. The report is a version of `report/DEPLOYMENT`. `expect`: the number of the newest
+    report (0: none); refused where it is another one.
     """
     try:
         from falaj.monitor import reporting  # numpy and more, which other commands do not owe
@@ -329,19 +332,24 @@ def report(ctx: Context, deployment: str) -> Reported:
         raise MissingPart(f"{error.name} is not installed", next_step="pip install 'falaj[local]'") from error
     with ctx.reading() as tx:
         watched = sources.watched(ctx, tx, deployment)
-        window, earlier = _window(ctx, tx, watched)
+        window, holder = _window(ctx, tx, watched, expect)
     ctx.check_residency(f"{watched.asset.name}: reading")
     figures = reporting.measure(ctx, window)
     payload = _report(watched, window, figures)
-    return _keep_report(ctx, watched, window, payload, earlier)
+    return _keep_report(ctx, watched, window, payload, holder)
 
 
-def _window(ctx: Context, tx: Transaction, watched: Watched) -> tuple[Window, int]:
-    """What is judged, and the number of the newest report, 0 for none."""
+def _window(ctx: Context, tx: Transaction, watched: Watched, expect: int | None) -> tuple[Window, int]:
+    """What is judged, and the report that `main` holds, 0 for none. Raises: RefConflict where it is not as expected."""
     name, asked = watched.asset.name, watched.deployment
     watch = asked.watch or Watch()
-    served = sources.served(ctx, tx, asked)
     earlier = sources.reports(ctx, tx, name)
+    newest = earlier[0][0].number if earlier else 0
+    if expect not in {None, newest}:
+        raise RefConflict(
+            f"{name}: the newest report is {newest}, not {expect}", next_step=f"falaj monitor status {name}"
+        )
+    served = sources.served(ctx, tx, asked)
     last = earlier[0][1] if earlier else None
     before = None
     if watch.score is not None:
@@ -355,7 +363,8 @@ def _window(ctx: Context, tx: Transaction, watched: Watched) -> tuple[Window, in
         training=sources.training(ctx, tx, served) if wants_training else None,
         before=before,
     )
-    return window, earlier[0][0].number if earlier else 0
+    holder = sources.held_report(ctx, tx, name)
+    return window, holder.version if holder else 0
 
 
 def _growing(ctx: Context, tx: Transaction, dataset: str, since: int | None) -> Growing | None:
@@ -398,7 +407,7 @@ def _report(watched: Watched, window: Window, figures: Figures) -> Report:
     )
 
 
-def _keep_report(ctx: Context, watched: Watched, window: Window, payload: Report, earlier: int) -> Reported:
+def _keep_report(ctx: Context, watched: Watched, window: Window, payload: Report, holder: int) -> Reported:
     """The report as a version, and an entry for each alarm. Raises: RefConflict where another was made meanwhile."""
     catalog = ctx.ground.catalog
     used = {"deployment": watched.version, "model": window.served.version}
@@ -407,7 +416,7 @@ def _keep_report(ctx: Context, watched: Watched, window: Window, payload: Report
     used |= {"reference": window.training.version} if window.training else {}
     with ctx.conclude() as unit:
         asset = catalog.ensure_asset(unit, ctx.project.id, REPORT.name, watched.asset.name)
-        catalog.expect(unit.tx, asset, "main", earlier)
+        catalog.expect(unit.tx, asset, "main", holder)
         version = catalog.add_version(unit, asset, payload, run=ctx.run.id if ctx.run else None)
         catalog.move(unit, asset, "main", version)
         if ctx.run is not None:
@@ -459,12 +468,14 @@ def status(ctx: Context, deployment: str) -> Status:
     log = sources.log_of(ctx, ctx.tx, watched)
     lying = [path for path in sealed(log) if segments.collected(ctx.tx, watched.asset.id, path.name) is None]
     found = sources.reports(ctx, ctx.tx, watched.asset.name)
+    plan = watching.plan(ctx.tx, ctx.ground.catalog, watched.asset)
     return Status(
         deployment=watched.asset.name,
         segments=collected,
         predictions=predictions,
         waiting=len(lying) + len(unsealed(log)),
         outcomes=outcomes.rows or 0 if outcomes else 0,
+        due_at=moment(plan.due_at) if plan else None,
         reports=tuple(
             ReportRow(
                 number=version.number,

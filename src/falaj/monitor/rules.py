@@ -8,10 +8,12 @@ interval of the live score lies beyond what is tolerated. A sample of fewer than
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
 
+from falaj.core.encoding import parse_moment
 from falaj.core.errors import Invalid
 from falaj.core.names import name
 from falaj.data.records import DatasetColumn
@@ -19,6 +21,8 @@ from falaj.deploy.records import HIGHER_IS_BETTER, Deployment, Drift, Labels, Sc
 from falaj.monitor.records import MIN_ROWS, Answer, ColumnDrift, Interval, LiveScore, Report, Verdict
 
 SHOWN: Final = 3
+FIRST_PAUSE_S: Final = 10
+LONGEST_PAUSE_S: Final = 3600
 INPUT: Final = "input_"
 """What stands before an input's name in the collected log: so none can hide a column of the log's own."""
 
@@ -41,6 +45,25 @@ def labels_of(deployment: Deployment) -> Labels:
             next_step="labels: {data: flights@main, key: [day, flight]} in its file, then falaj apply",
         )
     return deployment.labels
+
+
+def due_at(every_s: int | None, served_since: str | None, reported_at: str | None) -> datetime | None:
+    """When the next report is due by itself: so long after the last one, whoever made it, or after the first answers.
+
+    Args:
+        every_s: as the deployment in force says; None where only a person asks for reports.
+        served_since: when the deployment first routed to a version; None where it never did.
+        reported_at: when the last report was made, None where there is none.
+    """
+    since = reported_at or served_since
+    if every_s is None or since is None or served_since is None:
+        return None
+    return parse_moment(since) + timedelta(seconds=every_s)
+
+
+def pause(failures: int) -> timedelta:
+    """How long what failed so often in a row is left alone: ten seconds, twice as long each time, an hour at most."""
+    return timedelta(seconds=min(FIRST_PAUSE_S * 2 ** min(failures - 1, 20), LONGEST_PAUSE_S))
 
 
 def window_begins(last: Report | None) -> int | None:

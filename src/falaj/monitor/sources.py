@@ -11,7 +11,7 @@ from falaj.access.conditions import CLASSES
 from falaj.core.encoding import decode
 from falaj.core.errors import Invalid, NotFound
 from falaj.core.names import Thing, printable
-from falaj.core.records import Asset, Version
+from falaj.core.records import Asset, Ref, Version
 from falaj.data.contract import from_data
 from falaj.data.records import Contract, ContractVersion, DatasetColumn, DatasetVersion
 from falaj.data.tables import Format
@@ -218,6 +218,12 @@ def reports(ctx: Context, tx: Transaction, deployment: str, limit: int = 20) -> 
     asset = catalog.find_asset(tx, ctx.project.id, REPORT, deployment)
     found = catalog.versions(tx, asset, limit=limit) if asset else []
     return [(version, catalog.payload(asset, version)) for version in found if asset is not None]
+
+
+def held_report(ctx: Context, tx: Transaction, deployment: str) -> Ref | None:
+    """What `main` of a deployment's reports holds."""
+    asset = ctx.ground.catalog.find_asset(tx, ctx.project.id, REPORT, deployment)
+    return ctx.ground.catalog.ref(tx, asset, "main") if asset else None
 
 
 def score_before(

@@ -112,6 +112,7 @@ class Status(View, frozen=True, kw_only=True):
         segments, predictions: collected so far.
         waiting: segments of the log on this host that are not collected yet; None where there is no log here.
         outcomes: predictions with an outcome.
+        due_at: when the loop makes the next report by itself; None where only a person asks for one.
         reports: the newest, newest first.
     """
 
@@ -120,4 +121,5 @@ class Status(View, frozen=True, kw_only=True):
     predictions: int
     waiting: int | None
     outcomes: int
+    due_at: str | None
     reports: tuple[ReportRow, ...]

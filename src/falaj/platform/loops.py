@@ -1,10 +1,10 @@
 """The loop: what a store does by itself, in the process of a server and under `falaj watch`.
 
 Each round is short: it writes bundles that are not as their routing says, lets each rollout take its next step, notes
-the causes of each trigger, and hands a start that is due to a thread of its own, so that rounds go on while a pipeline
-runs. Whatever fails is told, counted and tried again in the next round: the loop outlives a database that is away.
-Stopping ends what runs within a fraction of a second; the rows say how far it came, and the next process goes on from
-there.
+the causes of each trigger, and hands what takes longer (the report of a deployment, the start of a trigger) to a thread
+of its own when it is due, so that rounds go on meanwhile. Whatever fails is told, counted and tried again, in the next
+round or after a pause: the loop outlives a database that is away. Stopping ends what runs within a fraction of a
+second; the rows say how far it came, and the next process goes on from there.
 """
 
 from __future__ import annotations
@@ -14,27 +14,36 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, Protocol
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final, Literal, Protocol
 
 from falaj.core.errors import FalajError, Refused, Unavailable
 from falaj.core.records import Project
 from falaj.deploy.bundles import BUNDLES, Bundles, Place
+from falaj.deploy.following import asset_of
 from falaj.deploy.views import Turn
+from falaj.monitor import rules, watching
+from falaj.monitor.views import Collected, Reported
 from falaj.platform.platform import Platform
+from falaj.store.errors import RefConflict
 from falaj.store.rollouts import underway
 from falaj.store.rows import PROJECT
 from falaj.triggers.views import Started, TriggerView
 
 EVERY_S: Final = 1.0
 STARTS: Final = 2
+REPORTS: Final = 1
 TELL_AGAIN_S: Final = 60.0
 LOOK_S: Final = 60.0
 MOST_LAG: Final = 500
 """Entries without a cause that a trigger may be behind before its row says that they were read."""
 
+Sort = Literal["start", "report"]
+
 
 class LoopStopped(Unavailable):
-    """A start was interrupted because the process is about to end. The next one goes on with it."""
+    """A start or a report was interrupted because the process is about to end. The next one goes on with it."""
 
     code = "loop_stopped"
 
@@ -47,21 +56,37 @@ class Say(Protocol):
         ...
 
 
+def wall_clock() -> datetime:
+    """Now."""
+    return datetime.now(UTC)
+
+
 class Loops:
     """The loop of one platform.
 
     Args:
         every_s: seconds between two rounds.
         starts: starts of triggers that may be at work at once; those of one trigger follow one another.
+        clock: by which reports become due.
 
     `rounds`, `failures` and `ended` (starts by state) tell how it goes.
     """
 
-    def __init__(self, platform: Platform, say: Say, *, every_s: float = EVERY_S, starts: int = STARTS) -> None:
-        self._platform, self._say, self._every_s, self._starts = platform, say, every_s, starts
+    def __init__(
+        self,
+        platform: Platform,
+        say: Say,
+        *,
+        every_s: float = EVERY_S,
+        starts: int = STARTS,
+        clock: Callable[[], datetime] = wall_clock,
+    ) -> None:
+        self._platform, self._say, self._every_s, self._clock = platform, say, every_s, clock
+        self._most: dict[Sort, int] = {"start": starts, "report": REPORTS}
         self._stopping, self._wake = threading.Event(), threading.Event()
         self._lock = threading.Lock()
-        self._working: dict[tuple[str, str], threading.Thread] = {}
+        self._working: dict[tuple[Sort, str], threading.Thread] = {}
+        self._resting: dict[str, tuple[int, datetime]] = {}
         self._told: dict[str, tuple[str, float]] = {}
         self._looked: dict[str, float] = {}
         self._thread = threading.Thread(target=self._run, name="falaj-loop", daemon=True)
@@ -71,7 +96,7 @@ class Loops:
 
     @property
     def running(self) -> int:
-        """Starts at work."""
+        """Starts and reports at work."""
         with self._lock:
             return len(self._working)
 
@@ -138,13 +163,15 @@ class Loops:
     # deployments
 
     def _deployments(self) -> None:
-        """Make each deployment's bundle say what its routing says, and let its rollout take its next step."""
+        """Have each deployment's bundle say what its routing says, its rollout go on, its report made when due."""
         bundles: Bundles = self._platform.ground.port(BUNDLES)
-        for place in bundles.places():
+        places = bundles.places()
+        for place in places:
             with self._guarded(f"bundle {place.name}"):
                 bundles.reconcile(place.asset)
             with self._guarded(f"rollout {place.name}"):
                 self._rollout(place)
+        self._reports(places)
 
     def _rollout(self, place: Place) -> None:
         with self._platform.ground.database.read() as tx:
@@ -160,6 +187,77 @@ class Loops:
         if told.action in {"advance", "finish", "fail", "abort"}:
             facts: dict[str, Any] = {"candidate": told.candidate, "share": told.share, "entry": told.entry}
             self._say("rollout_went_on", deployment=place.name, action=told.action, **facts)
+
+    # reports
+
+    def _reports(self, places: list[Place]) -> None:
+        """Begin the report that is overdue for longest."""
+        due: list[tuple[datetime, Place]] = []
+        for place in places:
+            with self._guarded(f"monitor {place.name}"):
+                if (plan := self._due(place)) is not None:
+                    due.append((plan.due_at, place))
+        if due:
+            _, first = min(due, key=lambda one: one[0])
+            self._launch("report", first.asset, first.name, partial(self._report, first))
+
+    def _due(self, place: Place) -> watching.Plan | None:
+        """The report that a deployment is owed; None where that is not due, or failed a moment ago."""
+        now = self._clock()
+        if place.asset in self._resting and now < self._resting[place.asset][1]:
+            return None
+        with self._platform.ground.database.read() as tx:
+            plan = watching.plan(tx, self._platform.ground.catalog, asset_of(tx, place.asset))
+        return plan if plan is not None and plan.due_at <= now else None
+
+    def _report(self, place: Place) -> None:
+        """Make the report that is due. What fails is left alone for a while, longer each time."""
+        failures, _ = self._resting.get(place.asset, (0, None))
+        made = False
+        with self._guarded(f"monitor {place.name}"):
+            made = self._reported(place, told=failures > 0)
+        if made:
+            self._resting.pop(place.asset, None)
+        else:
+            self._resting[place.asset] = failures + 1, self._clock() + rules.pause(failures + 1)
+
+    def _reported(self, place: Place, *, told: bool) -> bool:
+        """Collect, join, report; whether nothing is left to do.
+
+        Another process may do the same at this moment: whoever comes second is refused, and has nothing to tell.
+
+        Args:
+            told: raise that refusal all the same, because it is not the first one.
+        """
+        plan = self._due(place)
+        if plan is None:
+            return True
+        try:
+            collected: Collected = self._monitor(place, "collect")
+            if plan.labels:
+                self._join(place)
+            made: Reported = self._monitor(place, "report", expect=plan.newest)
+        except RefConflict:
+            if told:
+                raise
+            return False
+        facts: dict[str, Any] = {"predictions": collected.rows, "damaged": len(collected.damaged) or None}
+        facts |= {"report": made.number, "verdict": made.verdict, "entry": made.entry}
+        self._say("report_made", deployment=place.name, **facts)
+        return True
+
+    def _join(self, place: Place) -> None:
+        """Join outcomes. Where that is refused the inputs are judged all the same; outcomes are when they come."""
+        try:
+            self._monitor(place, "labels")
+        except (RefConflict, Unavailable):
+            raise
+        except FalajError as error:
+            self._failed(f"outcomes {place.name}", error.code, error.message)
+
+    def _monitor(self, place: Place, operation: str, **args: Any) -> Any:
+        self._progress("", 0, 0)
+        return self._call(place.project, f"monitor.{operation}", {"deployment": place.name, **args}, self._progress)
 
     # triggers
 
@@ -183,29 +281,36 @@ class Loops:
                 self._say("cause_noted", trigger=one.trigger, start=start.number, entry=start.cause_entry)
             is_due = is_due or bool(noted)
         if is_due:
-            self._launch(project, one.trigger)
+            work = partial(self._carry_out, project, one.trigger)
+            self._launch("start", f"{project.id}/{one.trigger}", one.trigger, work)
         return noted
 
-    def _launch(self, project: Project, trigger: str) -> None:
-        key = (project.id, trigger)
+    def _carry_out(self, project: Project, trigger: str) -> None:
+        with self._guarded("starts", trigger):
+            told: Started = self._call(project.name, "trigger.start", {"trigger": trigger}, self._progress)
+            if told.outcome is not None:
+                one = told.outcome
+                self._ended(trigger, one.state, start=one.number, became=one.became or None, entry=told.entry)
+
+    # threads
+
+    def _launch(self, sort: Sort, key: str, name: str, work: Callable[[], None]) -> None:
+        """Do it in a thread of its own, unless it is at work already, or as many of its sort are as may be."""
+        at = (sort, key)
         with self._lock:
-            if key in self._working or len(self._working) >= self._starts or self._stopping.is_set():
+            busy = sum(one == sort for one, _ in self._working)
+            if at in self._working or busy >= self._most[sort] or self._stopping.is_set():
                 return
-            name = f"falaj-start-{trigger}"[:60]
-            thread = threading.Thread(target=self._carry_out, args=(project, trigger), name=name, daemon=True)
-            self._working[key] = thread
+            thread = threading.Thread(target=self._work, args=(at, work), name=f"falaj-{sort}-{name}"[:60], daemon=True)
+            self._working[at] = thread
         thread.start()
 
-    def _carry_out(self, project: Project, trigger: str) -> None:
+    def _work(self, at: tuple[Sort, str], work: Callable[[], None]) -> None:
         try:
-            with self._guarded("starts", trigger):
-                told: Started = self._call(project.name, "trigger.start", {"trigger": trigger}, self._progress)
-                if told.outcome is not None:
-                    one = told.outcome
-                    self._ended(trigger, one.state, start=one.number, became=one.became or None, entry=told.entry)
+            work()
         finally:
             with self._lock:
-                del self._working[project.id, trigger]
+                del self._working[at]
             self._wake.set()
 
     def _progress(self, _what: str, _done: int, _total: int) -> None:

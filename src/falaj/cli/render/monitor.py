@@ -97,6 +97,7 @@ def told_status(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
         f"{number(result['predictions'])} predictions of {counted(result['segments'], 'segment')}",
         f"{number(result['outcomes'])} with an outcome",
         f"{counted(waiting, 'segment')} to collect" if waiting else "",
+        f"next report {plain(result['due_at'])}" if result["due_at"] else "",
     )
     rows = [
         (

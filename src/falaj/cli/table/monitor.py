@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from falaj.cli.spec import Arg, Command
+from falaj.cli.spec import Arg, Command, option
 from falaj.cli.table.deploy import DEPLOYMENT
 
 _GROUP = "monitoring"
@@ -39,7 +39,7 @@ COMMANDS: tuple[Command, ...] = (
         "monitor report",
         "monitor.report",
         "Judge what was answered since the last report: drift of the inputs, and the score.",
-        (DEPLOYMENT,),
+        (DEPLOYMENT, option("expect", "make it only if this is the newest report now (0: none)", "int")),
         "report",
         examples=("falaj monitor report delay", "falaj show report/delay@main"),
         group=_GROUP,

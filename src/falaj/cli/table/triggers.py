@@ -32,7 +32,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "watch",
         "",
-        "Do what the project does by itself, until Ctrl-C: note causes, start what is due, go on with rollouts.",
+        "Do what the project does by itself, until Ctrl-C: causes, starts and reports that are due, rollouts.",
         (option("once", "end as soon as nothing is left to do", "switch"),),
         "silent",
         "watch:watch",
