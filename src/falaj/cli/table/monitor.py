@@ -41,7 +41,7 @@ COMMANDS: tuple[Command, ...] = (
         "Judge what was answered since the last report: drift of the inputs, and the score.",
         (DEPLOYMENT, option("expect", "make it only if this is the newest report now (0: none)", "int")),
         "report",
-        examples=("falaj monitor report delay", "falaj show report/delay@main"),
+        examples=("falaj monitor report delay", "falaj monitor report delay --expect 7"),
         group=_GROUP,
     ),
     Command(
