@@ -239,7 +239,7 @@ def about(story: Story) -> Markup | None:
     at = story.about
     parts = (
         ("What counts as known", at.known),
-        ("Fixed before any result was seen", at.fixed),
+        ("Fixed before this play", at.fixed),
         ("Limits", at.limits),
     )
     if not (at.label or at.source or any(sentences for _, sentences in parts)):

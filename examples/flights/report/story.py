@@ -32,13 +32,14 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class About(Part, frozen=True, kw_only=True):
-    """What the models are asked, in words, and what was fixed before any result was seen.
+    """What the models are asked, in words, and what was fixed before the play.
 
     Attributes:
         question: one sentence: "Two hours before departure, how likely is an arrival more than 30 minutes late?"
         label: the SQL that decides it, `arr_delay > 30`.
         known: sentences: what counts as known at that moment.
-        fixed: sentences: months, thresholds and rules that were written down before the play began.
+        fixed: sentences: months, thresholds and rules that were written down before the play began, and which of
+            them were changed after earlier plays.
         limits: sentences a reader must know before believing a figure (cancelled flights have no label …).
         source: where the data come from, and its licence.
     """
