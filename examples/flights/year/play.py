@@ -19,8 +19,8 @@ from examples.flights.year.house import House
 from examples.flights.year.rollouts import Watching
 from examples.flights.year.telling import Teller
 
-# Fixed before the play: see also gates/production.yaml, deploy/production.yaml and triggers.yaml. What was changed after
-# trial plays is said in ABOUT.
+# Fixed before the play: see also gates/production.yaml, deploy/production.yaml and triggers.yaml. What was changed
+# after trial plays is said in ABOUT.
 TRAINED = (1, 2)
 """The months that the first model is trained on; the month after them is the gate's."""
 PLAYED = tuple(range(4, 13))
