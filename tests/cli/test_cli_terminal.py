@@ -168,22 +168,25 @@ def test_a_file_whose_name_is_no_text_is_refused_by_its_name(project, tmp_path):
 # signals
 
 
+def hears_ctrl_c() -> None:
+    """A process that a shell put in the background ignores Ctrl-C, and so do those that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_leaves_nothing_half_written_and_the_same_command_finishes(tmp_path, months):
+    folder = example(tmp_path / "flights")
+    folder.done("apply")
     files = [str(months / f"2013-{m:02d}.csv") for m in (1, 2, 4, 5, 6)]
-    for number in range(5):
-        folder = example(tmp_path / f"flights{number}")
-        folder.done("apply")
-        scratch = folder.path / ".falaj" / "scratch"
-        begun = subprocess.Popen(
-            command("-C", str(folder.path), "data", "add", "flights", *files), stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        while not any(scratch.glob("*/spill")) and begun.poll() is None:  # the judge has begun: it is in its middle
-            time.sleep(0.005)
-        begun.send_signal(signal.SIGINT)
-        out, err = begun.communicate(timeout=60)
-        if begun.returncode:
-            break  # else it was quicker than the signal
+    scratch = folder.path / ".falaj" / "scratch"
+    begun = subprocess.Popen(
+        command("-C", str(folder.path), "data", "add", "flights", *files), stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, preexec_fn=hears_ctrl_c,  # noqa: PLW1509  no thread is at work here
+    )  # fmt: skip
+    while not any(scratch.glob("*/spill")):  # the judge has begun: the work is in its middle
+        assert begun.poll() is None
+        time.sleep(0.005)
+    begun.send_signal(signal.SIGINT)
+    out, err = begun.communicate(timeout=60)
     assert (begun.returncode, out) == (130, "")
     assert err.splitlines()[-1] == "stopped"
     assert "Traceback" not in err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +11,11 @@ from typing import Any
 import duckdb
 import pytest
 
-import features as defined
 from examples.flights.year.files import HERE, feeds  # the project's files are found from here on
 from falaj.data import checks, contract
 from falaj.features import join
 
+defined = importlib.import_module("features")
 SOURCES = {
     "airport_weather": "weather",
     "airport_delays": "departures",

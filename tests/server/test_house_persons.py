@@ -94,7 +94,7 @@ def test_an_expired_token_is_void_like_any_other(house):
         ({"scope": ["project:flights"]}, {"asset.list", "run.start"}),
         ({"roles": ["viewer"]}, {"asset.list"}),
         ({"scope": ["project:weather"]}, set()),
-        ({"scope": ["asset:flights/dataset/flights"]}, set()),
+        ({"scope": ["asset:flights/dataset/flights"]}, {"asset.list"}),
     ],
 )
 def test_a_token_is_good_for_no_more_than_it_was_issued_for(house, narrowed, may):
