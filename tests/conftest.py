@@ -12,6 +12,6 @@ pytest_plugins = [
     "tests.parts.tls",
 ]
 
-# In continuous integration a commit's examples are the same each time, as its seed is.
+# In continuous integration the examples are the same each time, as the seed is.
 settings.register_profile("falaj", deadline=None, print_blob=True, derandomize="CI" in os.environ)
 settings.load_profile("falaj")
