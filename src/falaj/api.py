@@ -244,7 +244,7 @@ class Project:
         return dict(self.call("ref.withdraw", proposal=proposal, **_given(reason=reason)))
 
     def rollback(self, ref: str, version: int | None = None, *, reason: str = "") -> dict[str, Any]:
-        """Move a ref back to a version that held it before (default: the one before)."""
+        """Move a ref back to a version that held it before (default: the one that the holder was moved on from)."""
         return dict(self.call("ref.rollback", thing=ref, **_given(version=version, reason=reason)))
 
     def predict(self, model: str, data: str, *, into: str, progress: Progress | None = None) -> DataVersion:

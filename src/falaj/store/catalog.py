@@ -462,7 +462,7 @@ class Catalog:
             )
 
     def roll_back(self, unit: Unit, asset: Asset, ref_name: str, to: int | None = None) -> RefMove:
-        """Move a ref back to a version that held it before: `to`, or the one before the holder.
+        """Move a ref back to a version that held it before: `to`, or the one that the holder was moved on from.
 
         Scores are not judged again. Where a move needs another person's yes, so does going back: an earlier gate may
         ask for less. The caller says the entry. Raises: RollbackRefused, NotFound.
@@ -472,15 +472,14 @@ class Catalog:
         holder = self.ref(unit.tx, asset, ref_name, lock=True)
         if holder is None:
             raise missing(Thing(asset.name, asset.kind, ref_name))
-        held = [m.version for m in self.history(unit.tx, asset, ref_name, limit=10_000)]
-        earlier = [v for v in dict.fromkeys(held) if v != holder.version]
-        if to is None:
-            came_from = next((m.previous for m in self.history(unit.tx, asset, ref_name) if m.sort != "rollback"), None)
-            to = came_from if came_from in earlier else (earlier[0] if earlier else None)
-        if to is None or to not in earlier:
-            wanted = f"v{to} never held it" if to else "no version held it before"
+        moves = self.history(unit.tx, asset, ref_name, limit=10_000)
+        if to is None:  # what it was moved on from: going back again goes further back, never to what was left
+            to = next((m.previous for m in moves if m.sort != "rollback" and m.version == holder.version), None)
+        if to == holder.version or to not in {m.version for m in moves}:
+            why = f"v{to} never held it" if to else "no version held it before"
             raise RollbackRefused(
-                f"{where} stays at v{holder.version}: {wanted}", next_step=f"falaj log {asset.name}@{ref_name}"
+                f"{where} stays at v{holder.version}: {'it is there' if to == holder.version else why}",
+                next_step=f"falaj log {asset.name}@{ref_name}",
             )
         candidate = self.version(unit.tx, asset, to)
         if candidate.state != "live":

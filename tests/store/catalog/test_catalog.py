@@ -245,6 +245,18 @@ def test_rollback_goes_to_the_version_before(ground: Small) -> None:
     assert roll_back(ground, 1) == 1
 
 
+def test_rollback_again_goes_further_back_and_never_to_what_was_left(ground: Small) -> None:
+    add(ground, "one", "two", "three")
+    for number in (1, 2, 3):
+        move(ground, "main", number)
+    assert [roll_back(ground), roll_back(ground)] == [2, 1]
+    with pytest.raises(RollbackRefused, match="no version held it before"):
+        roll_back(ground)
+    with pytest.raises(RollbackRefused, match="it is there"):
+        roll_back(ground, 1)
+    assert roll_back(ground, 3) == 3  # by name it held it before, too
+
+
 @pytest.mark.parametrize("to", [2, 9])
 def test_rollback_goes_only_where_the_ref_has_been(ground: Small, to: int) -> None:
     add(ground, "one", "two", "three")

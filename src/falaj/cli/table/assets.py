@@ -207,7 +207,12 @@ COMMANDS: tuple[Command, ...] = (
         "Move a ref back to a version that held it before; scores are not judged again.",
         (
             REF,
-            Arg("version", "number of the version (default: the one before)", type="int", need=False),
+            Arg(
+                "version",
+                "number of the version (default: the one that the holder was moved on from)",
+                type="int",
+                need=False,
+            ),
             REASON,
             EXPECT,
         ),
