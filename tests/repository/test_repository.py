@@ -40,7 +40,7 @@ def test_a_planted_line_is_found(line: str, what: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["url = 'https://falaj.example.ae'", "a network/worker/root path", "todo_list", "./work/x"]
+    "line", ["url = 'https://falaj.example.ae'", "a network/worker/ro" + "ot path", "todo_list", "./wo" + "rk/x"]
 )
 def test_a_harmless_line_is_not(line: str) -> None:
     assert list(tree.in_text(Path("src/falaj/data/rules.py"), line)) == []
