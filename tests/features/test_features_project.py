@@ -11,6 +11,7 @@ from falaj.cli.commands.config import from_features
 from falaj.core.errors import FalajError, Forbidden, NotFound
 from falaj.features.define import defined_in
 from falaj.features.errors import FeatureInvalid
+from falaj.store.errors import EvidenceSealed
 from tests.platform.places import Served, make_place, serve
 
 FEATURES = """
@@ -136,6 +137,18 @@ def test_who_may_not_read_a_source_joins_nothing(served: Served) -> None:
     with pytest.raises((Forbidden, NotFound, FeatureInvalid)) as refused:
         eve.call("features.join", service="delay_v1", rows="flights@main", at="decided_at", into="training")
     assert "weather" in refused.value.message
+    with pytest.raises(NotFound):
+        served.owner.call("asset.show", thing="dataset/training@main")
+
+
+def test_evidence_of_a_gate_is_joined_by_no_contributor(served: Served) -> None:
+    gate = "gate: release\nguards: [delay@production]\nevidence: {data: flights@holdout, label: hour > 12}\n"
+    gate += "rules:\n  - {metric: auc, at_least: 0.6}\n"
+    served.owner.call("config.apply", files=[{"path": "gates/release.yaml", "text": gate}])
+    served.owner.call("ref.promote", thing="dataset/flights@holdout", version=1)
+    lina = served.person("lina", ("contributor", "project:flights"))
+    with pytest.raises(EvidenceSealed):
+        lina.call("features.join", service="delay_v1", rows="flights@main", at="decided_at", into="training")
     with pytest.raises(NotFound):
         served.owner.call("asset.show", thing="dataset/training@main")
 

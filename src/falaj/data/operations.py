@@ -17,6 +17,7 @@ from falaj.core.names import Thing, name, tree_path
 from falaj.core.records import Asset, Version
 from falaj.data import checks
 from falaj.data.contract import from_data
+from falaj.data.reading import check_evidence
 from falaj.data.records import (
     Contract,
     ContractRefused,
@@ -271,8 +272,7 @@ def get(ctx: Context, thing: str, path: str = "", purpose: str = "") -> Iterator
     """
     ctx.check_residency(f"{thing}: reading")
     held = ctx.ground.catalog.resolve(ctx.tx, ctx.project.id, ctx.thing(thing))
-    if not {"maintainer", "auditor"} & set(ctx.roles_on(ctx.thing(thing))):
-        ctx.ground.catalog.check_unsealed(ctx.tx, held.asset, held.version, "a contributor")
+    check_evidence(ctx, ctx.tx, ctx.thing(thing), held.asset, held.version)
     found = ctx.ground.contents.files(held.version) if held.version.content else ()
     names = [f.path for f in found]
     if not path and len(names) == 1:

@@ -16,6 +16,7 @@ from falaj.core.names import Thing, name
 from falaj.core.records import Version
 from falaj.data import made, tables
 from falaj.data.contract import from_data
+from falaj.data.reading import check_allowed, check_evidence
 from falaj.data.records import Contract, ContractVersion, DatasetColumn, DatasetVersion
 from falaj.door import Context, job
 from falaj.features import join
@@ -69,8 +70,11 @@ def join_rows(ctx: Context, service: str, rows: str, at: str, into: str, purpose
     Every row comes back once and in its place. `at` names the column with the moment that is asked about; the result
     is a version of `into`: the rows' columns, then the features in the service's order.
     """
-    del purpose  # judged at the door, by the conditions of the caller's bindings
     ctx.check_residency(f"{rows}: reading")
+    with ctx.reading() as tx:
+        read = _read(ctx, tx, service, rows)
+    for thing in read:
+        check_allowed(ctx, thing, purpose, ctx.caller)
     with ctx.reading() as tx:
         plan = _plan(ctx, tx, service, rows, into)
     with tempfile.TemporaryDirectory(prefix="falaj-", dir=ctx.ground.scratch) as scratch:
@@ -97,6 +101,16 @@ def join_rows(ctx: Context, service: str, rows: str, at: str, into: str, purpose
         run=ctx.run.id if ctx.run else "",
         entry_id=entry.id,
     )
+
+
+def _read(ctx: Context, tx: Transaction, service: str, rows: str) -> tuple[Thing, ...]:
+    """The datasets that a join reads: the rows, and the source of each view."""
+    catalog, project = ctx.ground.catalog, ctx.project.id
+    served = catalog.resolve(tx, project, Thing.parse(service, kind="feature_service"))
+    wanted: Service = catalog.payload(served.asset, served.version)
+    held = [catalog.resolve(tx, project, Thing(one, "feature_view")) for one in wanted.views]
+    views: list[View] = [catalog.payload(one.asset, one.version) for one in held]
+    return tuple(Thing.parse(thing, kind="dataset") for thing in (rows, *(view.source for view in views)))
 
 
 def _plan(ctx: Context, tx: Transaction, service: str, rows: str, into: str) -> _Plan:
@@ -127,11 +141,7 @@ def _table(ctx: Context, tx: Transaction, thing: str) -> _Table:
     held = catalog.resolve(tx, ctx.project.id, parsed)
     if held.version.state != "live":
         raise Invalid(f"{parsed}: v{held.version.number} is {held.version.state}", next_step="choose another version")
-    decision = ctx.decide("data.get", f"asset:{ctx.project.name}/dataset/{parsed.name}", **ctx.attributes)
-    if not decision.allowed:
-        raise FeatureInvalid(
-            f"{parsed}: {decision.reason}", next_step=f"falaj access why data.get dataset/{parsed.name}"
-        )
+    check_evidence(ctx, tx, parsed, held.asset, held.version)
     payload: DatasetVersion = catalog.payload(held.asset, held.version)
     if payload.contract is None:
         raise Invalid(

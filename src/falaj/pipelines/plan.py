@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from falaj.access import rules
-from falaj.core.encoding import convert, decode
+from falaj.core.encoding import decode
 from falaj.core.errors import Invalid
 from falaj.core.names import Thing, printable
 from falaj.core.records import Version
+from falaj.data import reading
 from falaj.data.records import ContractVersion, DatasetVersion
 from falaj.door import Caller, Context
 from falaj.features.kinds import FEATURE_SERVICE, FEATURE_VIEW
@@ -152,15 +152,7 @@ def check_allowed(ctx: Context, thing: Any, purpose: str, caller: Caller) -> Non
     parsed = Thing.parse(thing, kind="dataset")
     if parsed.kind != "dataset":
         raise PipelineInvalid(f"{printable(str(thing))}: a dataset is expected", next_step="such as flights@main")
-    if ctx.snapshot is None:
-        return
-    get, project = ctx.door.operations["data.get"], ctx.project.name
-    resources = (f"asset:{project}/dataset/{parsed.name}",)
-    asked = convert({"thing": str(parsed), "purpose": purpose}, get.params, get.name)
-    facts = ctx.door.facts(get, asked, caller, project, resources)
-    decision = ctx.door.decide(caller, get.name, resources, ctx.snapshot, facts)
-    if not decision.allowed:
-        raise rules.refusal(ctx.door.request(caller, get.name, resources, facts), decision, ctx.snapshot)
+    reading.check_allowed(ctx, parsed, purpose, caller)
 
 
 def read(ctx: Context, tx: Transaction, thing: Any, pins: Mapping[str, int]) -> Read:
