@@ -15,7 +15,7 @@ from falaj.core.records import Approval, Proposal
 from falaj.door import Context, command, query
 from falaj.store import runs
 from falaj.store.catalog import missing
-from falaj.store.rollouts import Rollout, routed_by
+from falaj.store.rollouts import Rollout, of_proposal, routed_by
 from falaj.store.rows import APPROVAL, ASSET, PROPOSAL, RUN
 
 MAX_FILES = 500
@@ -329,6 +329,8 @@ def withdraw(ctx: Context, proposal: str, reason: str = "") -> r.ProposalView:
     found = find_proposal(ctx, proposal, lock=True)
     if found.state != "open":
         raise Invalid(f"proposal {proposal} is {found.state}", next_step="falaj proposal list")
+    if of_proposal(unit.tx, found.id) is not None:
+        raise Invalid(f"proposal {proposal}: its rollout is underway", next_step="falaj deploy abort DEPLOYMENT")
     asset = ASSET.get(unit.tx, found.asset)
     assert asset is not None  # noqa: S101  rows of assets are never deleted
     thing = Thing(asset.name, asset.kind, found.ref)

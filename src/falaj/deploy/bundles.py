@@ -42,6 +42,7 @@ BUNDLES: Final = "bundles"
 LEASE: Final = timedelta(hours=1)
 RENEW: Final = timedelta(minutes=15)
 NEWEST: Final = 2
+MOST_REVOKED: Final = 1_000
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -207,7 +208,8 @@ class Bundles:
         kept = {n: v for n, v in versions.items() if v.state == "live" or any(r.version == n for r in row.routes)}
         models = {n: self._model(tx, asset, holder, row, v) for n, v in kept.items()}
         drop = {name for v in kept.values() for name in self._dropped(tx, asset, catalog.payload(asset, v), config)}
-        refused = VERSION.where(tx, "asset = :asset AND state <> 'live'", {"asset": asset.id})
+        clause = "asset = :asset AND state <> 'live' ORDER BY number DESC"  # servers hold none of the oldest any more
+        refused = VERSION.where(tx, clause, {"asset": asset.id}, limit=MOST_REVOKED)
         wanted = b.Bundle(
             project=asset.project,
             deployment=of.name,

@@ -218,7 +218,7 @@ def _let_pass(ctx: Context, rollout: Rollout) -> dict[str, Any]:
     found = [catalog.verdict(unit.tx, one) for one in rollout.verdicts]
     offered: dict[str, Any] = {
         "verdicts": [verdict for verdict in found if verdict is not None],
-        "proposal": PROPOSAL.get(unit.tx, rollout.proposal) if rollout.proposal else None,
+        "proposal": PROPOSAL.get(unit.tx, rollout.proposal, lock=True) if rollout.proposal else None,
     }
     catalog.let_pass(unit, asset, rollout.ref, candidate, **offered)
     return offered

@@ -184,7 +184,7 @@ def _watched(evidence: Evidence, rows: _Rows, inputs: Sequence[str]) -> Evidence
     batch = rows.first
     assert batch is not None  # noqa: S101  the caller looked
     numbers = [one for one in inputs if _is_number(batch.schema.field(one).type)]
-    columns = {one: batch.column(one).cast(pa.float64()).to_numpy(zero_copy_only=False) for one in numbers}
+    columns = {one: batch.column(one).cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False) for one in numbers}
     found = metrics.suspicious(rows.label[: batch.num_rows], columns)
     return msgspec.structs.replace(evidence, alone=found)
 

@@ -59,11 +59,14 @@ class Desk:
 
     @property
     def caller(self) -> Caller:
-        """The one who asks, by all of their own rights: the token at hand is good for nothing but this run.
+        """The one who asks; by the run's own token, by all of their rights, since it is good for nothing but this run.
 
-        What it may lead to was judged by the rights in use when the run began; what was taken away since counts.
+        What it may lead to was judged by the rights in use when the run began; what was taken away since counts. Any
+        other token narrows as it does elsewhere.
         """
-        return msgspec.structs.replace(self.ctx.caller, token=None)
+        caller, lent = self.ctx.caller, runs.lent_by(self.run.owner)
+        is_own = lent is not None and caller.token is not None and caller.token.id == lent[0]
+        return msgspec.structs.replace(caller, token=None) if is_own else caller
 
     @property
     def is_last(self) -> bool:
