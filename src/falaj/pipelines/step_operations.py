@@ -146,6 +146,7 @@ def claim(
     `environment`: of the process that will compute it, as `falaj.capture` tells it; it is part of the step's key.
     """
     ctx.check_residency(f"{step[:60]}: running")
+    RUN.get(ctx.tx, run, lock=True)  # as commits do first: an attempt that commits at this moment is seen as done
     desk = Desk(ctx, run, step, cleaned(environment, "environment"))
     one = _own(desk, step, item)
     told = Claimed(run=run, step=step, item=item, attempt=attempt, state="done")

@@ -252,7 +252,8 @@ class Platform:
         """What dead processes left behind: staged files, data in the clear, lost runs, bundles not written."""
         if self.ground.database.read_only:
             return
-        bundles.reconcile_all(deep=self._server)
+        with suppress(FalajError):  # a damaged deployment keeps nobody from opening the store, and naming it
+            bundles.reconcile_all(deep=self._server)
         self.staging.sweep()
         sweep_scratch(self.layout.scratch)
         with self.ground.database.read() as tx:
