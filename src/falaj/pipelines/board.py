@@ -20,7 +20,7 @@ from falaj.pipelines.errors import PipelineInvalid
 from falaj.pipelines.keeping import Output, Use
 from falaj.pipelines.plan import FEATURES, Plan, Read
 from falaj.pipelines.records import MAX_ITEMS, Arg, Given, Node, Task
-from falaj.pipelines.rules import PLAIN, chosen, element_of, key_of, shown_item
+from falaj.pipelines.rules import PLAIN, chosen, element_of, is_of, key_of, shown_item
 from falaj.pipelines.views import StepView
 from falaj.store.steps import Step
 
@@ -309,7 +309,7 @@ class Board:
         if output.payload.digest not in self._values:
             file = output.payload.files[0].path
             body = self.ctx.ground.contents.read(output.version, file, limit=MAX_VALUE)
-            self._values[output.payload.digest] = msgspec.json.decode(body)
+            self._values[output.payload.digest] = _decoded(body, output)
         return self._values[output.payload.digest]
 
     # what an attempt is given
@@ -336,6 +336,18 @@ def _given_output(output: Output, files: Files) -> Given:
         return Given(type=kind, value=output.payload.value)
     paths = files.output(output) if output.payload.files else ()
     return Given(type=kind, paths=paths, value=output.payload.value if not paths else None)
+
+
+def _decoded(body: bytes, output: Output) -> Any:
+    """The value in a file that a person's code wrote. Raises: PipelineInvalid where it is not what it says."""
+    kind = output.payload.type
+    try:
+        value = msgspec.json.decode(body)
+        if is_of(value, "json" if kind == "metrics" else kind) and (kind != "metrics" or isinstance(value, dict)):
+            return value
+    except msgspec.DecodeError:
+        pass
+    raise PipelineInvalid(f"{output.payload.step}: its file holds no {kind}", next_step="return what the step says")
 
 
 def _label(value: Any) -> str:

@@ -6,12 +6,16 @@ answered by the rules and the code that the runner of this machine uses: the sam
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import msgspec
 
-from falaj.core.errors import Conflict
+from falaj.core.errors import Conflict, Invalid
 from falaj.core.records import Run, Version
 from falaj.door import Caller, Context
 from falaj.pipelines import keeping
@@ -22,14 +26,22 @@ from falaj.pipelines.plan import SOURCE, Plan, Read, plan_of
 from falaj.pipelines.records import Graph, Node
 from falaj.pipelines.rules import is_tried_again
 from falaj.store import runs, steps
+from falaj.store.ground import Ground
 from falaj.store.steps import Step
 
 READS, STEPS, PURPOSE = "reads", "steps", "purpose"
 SOURCE_PATH = "source.json"
+KNOWN_S: Final = 60.0
+MAX_KNOWN: Final = 64
+InputPlace = tuple[Version, str, int]
+"""Where an input lies: a version, its path there, its size in bytes."""
 
 
 class Desk:
     """One run, with what it came to so far.
+
+    `invalid` is set where what was made by now leads to no graph that can be run: nothing to map over, no metric to
+    choose by.
 
     Args:
         step: only what this step stands on is laid out; "" for all.
@@ -55,7 +67,11 @@ class Desk:
         with ctx.reading() as tx:
             self.rows = [row for row in steps.of_run(tx, run) if row.step in only]
             made = {(row.step, row.item): keeping.output_of(ctx, tx, row) for row in self.rows if is_made(row)}
-        self.board.restore({place: output for place, output in made.items() if output is not None}, only)
+        self.invalid: Invalid | None = None
+        try:
+            self.board.restore({place: output for place, output in made.items() if output is not None}, only)
+        except Invalid as error:
+            self.invalid = error  # what is there is committed: the run ends with this, and is not left to wait
 
     @property
     def caller(self) -> Caller:
@@ -70,19 +86,19 @@ class Desk:
 
     @property
     def is_last(self) -> bool:
-        """Whether nothing is left to be run elsewhere: all is there, or a step failed for good and no other runs."""
+        """Whether nothing is left to be run elsewhere: all is there, or it cannot come to that and nothing runs."""
         if any(row.state == "running" for row in self.rows if self._node(row.step).sort == "step"):
             return False
         nodes = [node for node in self.plan.graph.nodes if node.sort == "step"]
         items = [self.board.items.get(node.id) for node in nodes]
-        return bool(self.failed()) or all(found and all(one.output for one in found) for found in items)
+        return bool(self.invalid or self.failed()) or all(found and all(one.output for one in found) for found in items)
 
     def failed(self) -> list[Step]:
-        """The newest attempts of items that failed and are not tried again."""
+        """The newest attempts of items that came to no good end, and are not tried again."""
         newest: dict[tuple[str, int], list[Step]] = {}
         for row in self.rows:
             newest.setdefault((row.step, row.item), []).append(row)
-        ended = [rows[-1] for rows in newest.values() if rows[-1].state == "failed"]
+        ended = [rows[-1] for rows in newest.values() if rows[-1].state in ("failed", "lost")]
         return [row for row in ended if not self.is_again(row)]
 
     def is_again(self, row: Step) -> bool:
@@ -90,15 +106,6 @@ class Desk:
         mine = [one for one in self.rows if (one.step, one.item) == (row.step, row.item) and one.attempt > 0]
         lost = sum(one.state == "lost" for one in mine)
         return is_tried_again((row.error or {}).get("code", row.state), row.attempt, lost, self._retries(row.step))
-
-    def attempt(self, step: str, item: int, attempt: int) -> Step:
-        """An attempt that is underway, and the newest of its item. Raises: StaleAttempt."""
-        with self.ctx.reading() as tx:
-            found = steps.attempts(tx, self.run.id, step, item)
-        if not found or found[-1].attempt != attempt or found[-1].state != "running":
-            told = f"is {found[-1].state} as attempt {found[-1].attempt}" if found else "was never claimed"
-            raise StaleAttempt(f"attempt {attempt} of {step}: it {told}", next_step=f"falaj run show {self.run.id}")
-        return found[-1]
 
     def _node(self, step: str) -> Node:
         return next(node for node in self.plan.graph.nodes if node.id == step)
@@ -112,7 +119,7 @@ class Named:
 
     def __init__(self, ctx: Context, plan: Plan) -> None:
         self._ctx = ctx
-        self.files: dict[str, tuple[Version, str, int]] = {}
+        self.files: dict[str, InputPlace] = {}
         size = sum(file.size_bytes for file in plan.payload.files)
         self.files[SOURCE_PATH] = (plan.pipeline.version, SOURCE, size)
 
@@ -130,6 +137,46 @@ class Named:
     def _named(self, below: str, version: Version, files: list[tuple[str, int]]) -> tuple[str, ...]:
         self.files |= {f"{below}/{path}": (version, path, size) for path, size in files}
         return tuple(f"{below}/{path}" for path, _ in files)
+
+
+class Known:
+    """The inputs of attempts that were asked for lately, so that each file is not looked for by laying out the run.
+
+    They stay what they are while the attempt is underway. Who may read them is looked at anew each minute, and with
+    each change of a right.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: WeakKeyDictionary[Ground, OrderedDict[tuple[Any, ...], tuple[float, dict[str, InputPlace]]]]
+        self._kept = WeakKeyDictionary()
+
+    def files(self, ctx: Context, row: Step, find: Callable[[], dict[str, InputPlace]]) -> dict[str, InputPlace]:
+        """The inputs of an attempt for whoever asks, as they were found before, or as they are found now."""
+        token, revision = ctx.caller.token, ctx.snapshot.revision if ctx.snapshot else 0
+        who = (ctx.caller.principal.id, token.id if token else "", revision)
+        key = (*who, row.run, row.step, row.item, row.attempt)
+        with self._lock:
+            kept = self._kept.setdefault(ctx.ground, OrderedDict())
+            found = kept.get(key)
+        if found is not None and time.monotonic() < found[0]:
+            return found[1]
+        files = find()
+        with self._lock:
+            kept[key] = time.monotonic() + KNOWN_S, files
+            while len(kept) > MAX_KNOWN:
+                kept.popitem(last=False)
+        return files
+
+
+def underway(ctx: Context, run: Run, step: str, item: int, attempt: int) -> Step:
+    """An attempt that is underway, and the newest of its item. Raises: StaleAttempt."""
+    with ctx.reading() as tx:
+        found = steps.attempts(tx, run.id, step, item)
+    if not found or found[-1].attempt != attempt or found[-1].state != "running":
+        told = f"is {found[-1].state} as attempt {found[-1].attempt}" if found else "was never claimed"
+        raise StaleAttempt(f"attempt {attempt} of {step}: it {told}", next_step=f"falaj run show {run.id}")
+    return found[-1]
 
 
 def lent_run(ctx: Context, run: str) -> Run:

@@ -113,8 +113,8 @@ class Runner:
         item.attempts = 1
         step = keeping.claimed(self.run_row, item.node.id, -1, "", 1, item.key, item.parts, registering.TIMEOUT_S)
         keeping.claim(self.ctx, self.run_row.id, [step])
-        path = Path(self.inputs.output(self.board.output_of(item.node.args["model"]))[0])
         try:
+            path = Path(self.inputs.output(self.board.output_of(item.node.args["model"]))[0])
             item.output = registering.register(self.ctx, self.board, item, path, step, self.ctx.caller)
             item.state = "done"
         except FalajError as error:

@@ -13,6 +13,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,13 @@ import msgspec
 from falaj.access import rules
 from falaj.core.encoding import moment
 from falaj.core.entries import What
-from falaj.core.errors import Conflict, FalajError, Invalid
+from falaj.core.errors import Conflict, FalajError, Invalid, Unavailable
 from falaj.core.records import RunState
 from falaj.data.views import StagedFile
 from falaj.door import Context, command, job, query, transfer
 from falaj.pipelines import keeping, lending, registering
 from falaj.pipelines.board import Board, Item
-from falaj.pipelines.desk import PURPOSE, READS, STEPS, Desk, Named, lent_run, steps_before
+from falaj.pipelines.desk import PURPOSE, READS, STEPS, Desk, InputPlace, Known, Named, lent_run, steps_before, underway
 from falaj.pipelines.engine import ENGINE, Ended, Engine
 from falaj.pipelines.errors import NotCovered, StaleAttempt, StepNotReady
 from falaj.pipelines.inputs import Inputs
@@ -122,7 +123,7 @@ def _begun(plan: Plan, board: Board, node: Node) -> BegunStep:
 @query("step.items", on="run:{project}/{run}", cli="step items")
 def items(ctx: Context, run: str, step: str) -> Items:
     """The items of a step of a run that is worked on elsewhere: known once what it is mapped over has committed."""
-    found = Desk(ctx, run, step).board.items.get(step)
+    found = _laid_out(Desk(ctx, run, step)).board.items.get(step)
     return Items(
         run=run,
         step=step,
@@ -158,6 +159,7 @@ def claim(
     desk.board.give_key(one)
     found = keeping.committed(ctx, ctx.tx, one.key) if one.node.options.cache else None
     if found is not None:
+        _give_up(ctx, desk, one)
         row = keeping.claimed(desk.run, step, item, one.label, 0, one.key, one.parts, 0)
         keeping.note_cached(ctx.unit, [(row, found[1])])
         ctx.unit.say(What.STEP_ENDED, [run], detail={"step": keeping.shown(row), "was": "cached"})
@@ -172,9 +174,7 @@ def _claimed(ctx: Context, desk: Desk, one: Item, attempt: int) -> Claimed:
         raise StaleAttempt(
             f"attempt {attempt} of {one.name}: attempt {newest} was claimed", next_step="raise the attempt by one"
         )
-    for row in mine:
-        if row.state == "running":
-            ctx.unit.put(STEP, msgspec.structs.replace(row, state="lost", ended_at=ctx.unit.now))
+    _give_up(ctx, desk, one)
     seconds = one.node.options.timeout_s
     row = keeping.claimed(desk.run, one.node.id, one.place, one.label, attempt, one.key, one.parts, seconds)
     entry = keeping.add_claims(ctx.unit, desk.run.id, [row])
@@ -192,30 +192,54 @@ def _claimed(ctx: Context, desk: Desk, one: Item, attempt: int) -> Claimed:
     )
 
 
+def _give_up(ctx: Context, desk: Desk, one: Item) -> None:
+    """Give up the attempt of an item that is underway, if one is. The caller says the entry."""
+    for row in desk.rows:
+        if (row.step, row.item, row.state) == (one.node.id, one.place, "running"):
+            ctx.unit.put(STEP, msgspec.structs.replace(row, state="lost", ended_at=ctx.unit.now))
+
+
 def _told_done(ctx: Context, told: Claimed, output: str) -> Claimed:
     return msgspec.structs.replace(told, output=output, is_last=Desk(ctx, told.run).is_last)
 
 
+def _laid_out(desk: Desk) -> Desk:
+    """Raises: PipelineInvalid where what was made by now leads to no graph that can be run."""
+    if desk.invalid is not None:
+        raise desk.invalid
+    return desk
+
+
 def _own(desk: Desk, step: str, item: int) -> Item:
-    """An item that an engine may run. Raises: NotFound, Conflict."""
+    """An item that an engine may run. Raises: NotFound, Conflict, PipelineInvalid."""
     node = next((node for node in desk.plan.graph.nodes if node.id == step), None)
     if node is not None and node.sort != "step":
         raise Conflict(f"{step}: Falaj does it itself, once what it takes is there", next_step="leave it out")
-    return desk.board.item(step, item)
+    return _laid_out(desk).board.item(step, item)
+
+
+_KNOWN = Known()
 
 
 @transfer("step.input", on="run:{project}/{run}", role="contributor", without=BY_STEP_RUN, entry=What.CONTENT_READ)
 def give_input(ctx: Context, run: str, step: str, attempt: int, path: str, item: int = -1) -> Iterator[bytes]:
     """The bytes of one input of an attempt that is underway, by the name that its task has for it."""
-    desk = Desk(ctx, run, step)
-    row = desk.attempt(step, item, attempt)
-    named, one = Named(ctx, desk.plan), _own(desk, step, item)
+    row = underway(ctx, lent_run(ctx, run), step, item, attempt)
+    files = _KNOWN.files(ctx, row, lambda: _named(ctx, row))
+    if path not in files:
+        told = f"{path[:200]}: no input of {keeping.shown(row)}"
+        raise NotCovered(told, next_step="an attempt reads its own inputs only")
+    version, file, _ = files[path]
+    return ctx.ground.contents.stream(version, file)
+
+
+def _named(ctx: Context, row: Step) -> dict[str, InputPlace]:
+    """The inputs of an attempt by the names that its task has for them."""
+    desk = Desk(ctx, row.run, row.step)
+    named, one = Named(ctx, desk.plan), _own(desk, row.step, row.item)
     desk.board.give_key(one)
     desk.board.task(one, row, "source", named)
-    if path not in named.files:
-        raise NotCovered(f"{path[:200]}: no input of {one.name}", next_step="an attempt reads its own inputs only")
-    version, file, _ = named.files[path]
-    return ctx.ground.contents.stream(version, file)
+    return named.files
 
 
 @job("step.commit", on="run:{project}/{run}", entry=What.STEP_ENDED, role="contributor", without=BY_STEP_RUN)
@@ -234,7 +258,7 @@ def commit(
     """Commit what an attempt made, once. Output that cannot be kept makes it a failed one."""
     engine: Engine = ctx.ground.port(ENGINE)
     desk = Desk(ctx, run, step, cleaned(environment, "environment"))
-    row, one = desk.attempt(step, item, attempt), _own(desk, step, item)
+    row, one = underway(ctx, desk.run, step, item, attempt), _own(desk, step, item)
     if row.parts.get("environment") != desk.plan.environment_digest:
         raise Invalid(f"{one.name}: another environment than it was claimed in", next_step="claim another attempt")
     ended = Ended(number=0, manifest=manifest, peak=peak, log=log[-keeping.MAX_LOG :])
@@ -277,8 +301,8 @@ def fail(
     """Say how an attempt failed (`sort`: raised, timeout, memory, signal, …); the answer tells whether to try again."""
     if not _SORT.fullmatch(sort):
         raise Invalid(f"sort {sort[:40]!r}: a word is expected", next_step="such as raised")
-    lent_run(ctx, run)
-    row = Desk(ctx, run, step).attempt(step, item, attempt)
+    RUN.get(ctx.tx, run, lock=True)  # of two that end at this moment, the second one sees that it is the last
+    row = underway(ctx, lent_run(ctx, run), step, item, attempt)
     ended = Ended(number=0, sort=sort, message=message[:MAX_TEXT], where=where[:200], log=log[-keeping.MAX_LOG :])
     kept, _ = keeping.put_failed(ctx.unit, row, ended)
     return _failed(ctx, row, kept)
@@ -310,7 +334,7 @@ def settle(ctx: Context, run: str) -> RunSteps:
         return RunSteps(run=run, name=found.name, state=found.state, steps=(), error=found.error)
     engine: Engine = ctx.ground.port(ENGINE)
     desk = Desk(ctx, run, environment=engine.environment())
-    if desk.is_last and not desk.failed():
+    if desk.is_last and not desk.failed() and desk.invalid is None:
         with tempfile.TemporaryDirectory(prefix="falaj-", dir=ctx.ground.scratch) as folder:
             _register_all(ctx, desk, Path(folder))
         desk = Desk(ctx, run)
@@ -340,20 +364,26 @@ def _register_all(ctx: Context, desk: Desk, folder: Path) -> None:
             desk.run, one.node.id, -1, "", number, one.key, one.parts, registering.TIMEOUT_S, runs.this_process()
         )
         keeping.claim(ctx, desk.run.id, [row])
-        path = Path(Inputs(ctx, folder).output(board.output_of(one.node.args["model"]))[0])
         try:
+            path = Path(Inputs(ctx, folder).output(board.output_of(one.node.args["model"]))[0])
             registering.register(ctx, board, one, path, row, desk.caller)
-        except FalajError as error:
-            keeping.fail(ctx, row, Ended(number=0, sort=error.code, message=error.message))
+        except BaseException as error:
+            if isinstance(error, FalajError) and not isinstance(error, Unavailable):
+                keeping.fail(ctx, row, Ended(number=0, sort=error.code, message=error.message))
+                continue
+            with suppress(FalajError):  # the first error is the one to tell; who asks again takes it up
+                keeping.give_up(ctx, [row], "lost")
+            raise
 
 
 def _ended(ctx: Context, desk: Desk) -> RunSteps:
     """End a run of which nothing is left, as it went; what another process registers meanwhile is waited for."""
     failed, items = desk.failed(), list(desk.board.every())
     waiting = [one for one in items if one.output is None]
-    error = failure(failed, []).as_dict() if failed else None
-    state: RunState = "failed" if failed else "done"
-    if waiting and not failed:
+    wrong = failure(failed, []) if failed else desk.invalid
+    error = wrong.as_dict() if wrong else None
+    state: RunState = "failed" if wrong else "done"
+    if waiting and not wrong:
         return RunSteps(run=desk.run.id, name=desk.run.name, state="running", steps=())
     with ctx.conclude() as unit:  # with this job: the token that it was asked by goes
         now = RUN.get(unit.tx, desk.run.id, lock=True)
