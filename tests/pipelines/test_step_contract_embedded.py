@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import msgspec
@@ -15,9 +16,11 @@ from falaj.pipelines.errors import StaleAttempt
 from falaj.platform import Platform
 from falaj.store import runs
 from falaj.store.rows import RUN
+from falaj.store.steps import STEP
 from tests.cli.playing import falaj
 from tests.pipelines.house import HEAD, Project
-from tests.platform.places import make_place, serve
+from tests.platform.places import Person, Served, make_place, serve
+from tests.server.running import until
 
 SMALL = """
 @fj.step
@@ -115,9 +118,44 @@ def test_a_lent_run_on_both_databases(tmp_path: Path, database_address: str) -> 
         assert lent.call("step.settle", run=begun.run).state == "done"
         with pytest.raises(Unauthenticated):
             lent.call("step.settle", run=begun.run)
+        _check_the_second_of_two_failures_is_the_last(served, sara)
         assert (
             sara.call("pipeline.run", pipeline="p").computed == 3
         )  # what a client says of its environment is in the key
         assert served.owner.call("ledger.verify", project="").ok
     finally:
         served.platform.close()
+
+
+def _check_the_second_of_two_failures_is_the_last(served: Served, sara: Person) -> None:
+    """Two attempts fail at the same moment: the second one waits for what the first one writes down."""
+    begun = sara.call("pipeline.begin", pipeline="p", params={"times": [3, 4], "flights": 8})
+    lent = served.another_token("sara")
+    lent.token = begun.token
+    made = {"run": begun.run, "step": "count", "attempt": 1}
+    lent.call("step.claim", **made)
+    manifest = {"type": "int", "files": ["value.json"], "value": 8}
+    value = served.platform.layout.place / "value.json"
+    value.write_text("8")
+    lent.call("step.commit", **made, manifest=manifest, files=[lent.stage(value)])
+    for item in (0, 1):
+        lent.call("step.claim", run=begun.run, step="twice", item=item)
+    told: list[bool] = []
+
+    def fail() -> None:
+        said = {"sort": "raised", "message": "no"}
+        told.append(lent.call("step.fail", run=begun.run, step="twice", item=1, attempt=1, **said).is_last)
+
+    second = threading.Thread(target=fail)
+    with served.platform.ground.units.begin(served.platform.caller.actor, "test") as unit:
+        RUN.get(unit.tx, begun.run, lock=True)
+        row = STEP.get(unit.tx, begun.run, "twice", 0, 1)
+        assert row is not None
+        unit.put(STEP, msgspec.structs.replace(row, state="failed", error={"code": "raised", "message": "no"}))
+        unit.say(What.STEP_ENDED, [begun.run])
+        second.start()
+        if served.platform.ground.database.dialect == "postgresql":  # on SQLite writers are alone
+            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+            until(lambda: told or any(unit.tx.row(waiting) or ()))
+    second.join(30)
+    assert told == [True]
