@@ -7,6 +7,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from falaj.core.encoding import moment
+from falaj.core.entries import What
 from falaj.core.errors import FalajError, NotFound
 from falaj.pipelines.define import defined_in
 from falaj.platform.loops import Loops
+from falaj.store import triggers
 from falaj.store.rows import RUN
 from falaj.store.triggers import CURSOR, START, Start
 from tests.pipelines.house import HEAD
@@ -35,6 +39,9 @@ def p(flights: fj.Dataset = fj.dataset("flights@main")):
 """
 )
 TRIGGER = "trigger: again\nwhen: {{any: [{{new_version: flights@main}}]}}\nstart: p\nas: robot\nstarts: {}\n"
+
+
+LATER = "2999-01-01T00:00:00.000000Z"
 
 
 @pytest.fixture
@@ -174,6 +181,32 @@ def test_an_index_that_is_lost_or_set_back_starts_nothing_again(served: Served, 
     assert len(starts(served)) == 2
     with served.platform.ground.database.read() as tx:
         assert len(list(CURSOR.scan(tx))) == 1
+
+
+def lease(served: Served) -> str:
+    with served.platform.ground.database.read() as tx:
+        (cursor,) = CURSOR.scan(tx)
+    return cursor.lease_until
+
+
+def test_a_start_has_its_lease_from_the_first_claim_on_and_only_its_newest_attempt_renews_it(
+    served: Served, tmp_path: Path
+) -> None:
+    add(served, tmp_path, 1)
+    apply(served.owner, TRIGGER.format("latest"))
+    served.owner.call("trigger.fire", trigger="again")  # on PostgreSQL no entry of the trigger has a number yet
+    first = lease(served)
+    assert first > moment(datetime.now(UTC))
+    with served.platform.ground.units.begin(served.platform.own_caller.actor, "test") as unit:
+        (given_up,) = starts(served)
+        taken = unit.put(START, msgspec.structs.replace(given_up, state="running", attempt=2, ended_at=None))
+        unit.say(What.TRIGGER_CONTINUED, [taken.trigger])
+    with served.platform.ground.database.write() as tx:
+        assert not triggers.renew_lease(tx, given_up, LATER)
+    assert lease(served) == first
+    with served.platform.ground.database.write() as tx:
+        assert triggers.renew_lease(tx, taken, LATER)
+    assert lease(served) == LATER
 
 
 def test_a_start_goes_on_with_the_versions_that_it_began_with(served: Served, tmp_path: Path) -> None:

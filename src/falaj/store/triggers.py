@@ -110,9 +110,18 @@ def keep_cursor(tx: Transaction, cursor: Cursor) -> None:
     tx.run(CURSOR.upsert_sql, CURSOR.params(cursor))
 
 
-def renew_lease(tx: Transaction, trigger: str, until: str) -> None:
-    """Whoever carries out a start of this trigger is still at it."""
-    tx.run(SQL["renew_lease"], {"trigger": trigger, "until": until})
+def current(tx: Transaction, start: Start) -> Start | None:
+    """The row of a start as it is now, locked; None where another attempt carries it out by now, or it has ended."""
+    now = START.get(tx, start.trigger, start.entry, lock=True)
+    return now if now is not None and now.state == "running" and now.attempt == start.attempt else None
+
+
+def renew_lease(tx: Transaction, start: Start, until: str) -> bool:
+    """Whoever carries out a start says that they are still at it; False, and nothing changes, where others are."""
+    if current(tx, start) is None:
+        return False
+    tx.run(SQL["renew_lease"], {"trigger": start.trigger, "until": until})
+    return True
 
 
 def change(unit: Unit, start: Start, **changes: Any) -> Start:

@@ -27,7 +27,7 @@ from falaj.store import triggers
 from falaj.store.metadata import Transaction
 from falaj.store.rollouts import ROLLOUT
 from falaj.store.rows import PROPOSAL, REF_MOVE, RUN
-from falaj.store.triggers import START, Start
+from falaj.store.triggers import Start
 from falaj.store.unit import Unit
 from falaj.triggers import rules
 from falaj.triggers.errors import NobodyActs, NothingRegistered, TakenOver
@@ -217,7 +217,9 @@ class Carrying:
         if now - self._renewed > RENEW:
             self._renewed = now
             with self.ctx.ground.database.write() as tx:
-                triggers.renew_lease(tx, self.start.trigger, moment(now + rules.LEASE))
+                is_mine = triggers.renew_lease(tx, self.start, moment(now + rules.LEASE))
+            if not is_mine:
+                raise self._taken_over()  # which stops what still runs of this attempt
         self.ctx.progress(what, done, total)
 
     def _go_on(self, **changes: Any) -> None:
@@ -226,18 +228,21 @@ class Carrying:
             self.start = self._change(unit, What.TRIGGER_CONTINUED, **changes)
 
     def _change(self, unit: Unit, what: What, **changes: Any) -> Start:
-        now = START.get(unit.tx, self.start.trigger, self.start.entry, lock=True)
-        if now is None or now.state != "running" or now.attempt != self.start.attempt:
-            raise TakenOver(
-                f"start {self.start.number} of {self.at.asset.name}: attempt {self.start.attempt} was given up",
-                next_step=f"falaj trigger list {self.at.asset.name}",
-            )
+        now = triggers.current(unit.tx, self.start)
+        if now is None:
+            raise self._taken_over()
         changed = triggers.change(unit, now, **changes)
         on = [self.start.trigger, *changed.runs[-1:]]
         told: dict[str, Any] = {**words(Thing(self.at.asset.name, self.at.asset.kind)), "number": changed.number}
         told |= {key: value for key, value in changes.items() if key in {"state", "registered", "outcome", "error"}}
         self.entry_id = unit.say(what, on, detail=told, cause=changed.entry).id
         return changed
+
+    def _taken_over(self) -> TakenOver:
+        return TakenOver(
+            f"start {self.start.number} of {self.at.asset.name}: attempt {self.start.attempt} was given up",
+            next_step=f"falaj trigger list {self.at.asset.name}",
+        )
 
     def _end(self, state: triggers.StartState, **changes: Any) -> Start:
         ctx = self.ctx

@@ -178,11 +178,7 @@ def _claim(ctx: Context, unit: Unit, asset: Asset, only: str = "") -> Claimed | 
             changes |= {"version": at.version.number, **failed}
     claimed = triggers.change(unit, claimed, attempt=claimed.attempt + 1, **changes)
     _cover(unit, following.covered, claimed)
-    read = reading.position(ctx.ground, unit.tx, asset)
-    if read is not None:
-        triggers.keep_cursor(
-            unit.tx, triggers.Cursor(trigger=asset.id, leaf=read, lease_until=moment(now + rules.LEASE))
-        )
+    triggers.keep_cursor(unit.tx, reading.leased(ctx.ground, unit.tx, asset, moment(now + rules.LEASE)))
     what = What.TRIGGER_ENDED if claimed.state == "failed" else What.TRIGGER_STARTED
     unit.say(what, [asset.id], detail=_words(asset, claimed, following.covered), cause=claimed.entry)
     return Claimed(claimed, failure)

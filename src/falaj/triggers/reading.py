@@ -160,3 +160,13 @@ def moved_to(ground: Ground, tx: Transaction, asset: Asset, at: int) -> Cursor:
     """The cursor of a trigger that has read every leaf before `at`."""
     held = CURSOR.get(tx, asset.id)
     return Cursor(trigger=asset.id, leaf=at, lease_until=held.lease_until if held else "")
+
+
+def leased(ground: Ground, tx: Transaction, asset: Asset, until: str) -> Cursor:
+    """The cursor of a trigger of which a start is carried out.
+
+    A start without a lease counts as abandoned on every other host, so there is a cursor even where the entry that put
+    the trigger in force has no number yet: that will be a later one than any there is, and none before it is a cause.
+    """
+    read = position(ground, tx, asset)
+    return Cursor(trigger=asset.id, leaf=ground.log.size(tx) if read is None else read, lease_until=until)
