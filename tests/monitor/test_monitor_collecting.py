@@ -50,17 +50,26 @@ def test_every_line_is_a_row_with_its_inputs_under_their_own_names(deployed: Dep
     )
 
 
-def test_inputs_and_key_keep_the_class_that_their_data_declare(deployed: Deployed) -> None:
+def test_inputs_and_key_keep_the_highest_class_that_their_data_ever_declared(deployed: Deployed) -> None:
+    july = kites(20, seed=5, start=500)
+    written(deployed.log, asked(july))
+    deployed.collect()
+    deployed.outcomes(july)
+    deployed.labels()
     text = CONTRACT.replace("{name: wind,", "{name: wind, classification: confidential,")
     deployed.house.apply("contracts/kites.yaml", text.replace("{name: id,", "{name: id, classification: restricted,"))
     deployed.house.add("kites", kites(seed=3))
     deployed.house.register(deployed.house.model(5))
-    written(deployed.log, asked(kites(20, seed=5)))
-    deployed.collect()
-    payload = deployed.call("asset.show", thing="delay_predictions@main")["shown"]["payload"]
-    classes = {column["name"]: column["classification"] for column in payload["columns"]}
-    assert (classes["input_wind"], classes["key"], classes["input_town"]) == ("confidential", "restricted", None)
-    deployed.outcomes(kites(20, seed=5))
+    more = kites(20, seed=6, start=900)
+    for lowered in (False, True):
+        if lowered:
+            deployed.house.apply("contracts/kites.yaml", CONTRACT)
+        written(deployed.log, asked(more))
+        deployed.collect()
+        payload = deployed.call("asset.show", thing="delay_predictions@main")["shown"]["payload"]
+        classes = {column["name"]: column["classification"] for column in payload["columns"]}
+        assert (classes["input_wind"], classes["key"], classes["input_town"]) == ("confidential", "restricted", None)
+    deployed.outcomes(more.slice(0, 10))
     assert deployed.labels()["counts"]["joined"] == 20
     payload = deployed.call("asset.show", thing="delay_labelled@main")["shown"]["payload"]
     assert {"name": "key", "type": "string", "classification": "restricted"} in payload["columns"]

@@ -11,7 +11,9 @@ import pyarrow as pa
 import pytest
 
 from falaj.cli.render import RENDERERS
+from falaj.core.entries import What
 from falaj.core.errors import NotFound
+from falaj.core.names import Thing
 from falaj.deploy.records import Drift, ScoreWatch
 from falaj.gates import metrics
 from falaj.monitor import measuring, rules
@@ -135,6 +137,29 @@ def test_the_score_is_compared_with_what_the_gate_measured(deployed: Deployed) -
     assert (told["version"], told["score"]) == (2, "ok")
     assert told["scored"]["reference"] == pytest.approx(found["brier"], abs=1e-6)
     assert told["scored"]["reference_of"] == "its gate, 400 rows"
+
+
+def test_the_first_report_stays_the_reference_however_many_came_without_outcomes(deployed: Deployed) -> None:
+    june, july = kites(300, seed=5, start=500), kites(300, seed=6, start=900)
+    answer(deployed, june)
+    deployed.outcomes(june)
+    deployed.labels()
+    first = deployed.report()
+    platform = deployed.house.platform
+    with platform.ground.units.begin(platform.own_caller.actor, "test") as unit:
+        catalog = platform.ground.catalog
+        project = catalog.project(unit.tx, "kites")
+        asset = catalog.asset(unit.tx, project.id, Thing("delay", "report"))
+        empty = msgspec.structs.replace(catalog.payload(asset, catalog.version(unit.tx, asset, 1)), scored=None)
+        for _ in range(25):
+            catalog.move(unit, asset, "main", catalog.add_version(unit, asset, empty))
+        unit.say(What.REPORT_MADE, [asset.id])
+    answer(deployed, july)
+    deployed.outcomes(pa.concat_tables([june, july]))
+    deployed.labels()
+    told = deployed.report()
+    assert told["scored"]["reference"] == first["scored"]["live"]["value"]
+    assert told["scored"]["reference_of"] == "report 1, 300 outcomes"
 
 
 def test_first_answers_are_the_reference_where_the_deployment_says_so(deployed: Deployed) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -23,7 +24,7 @@ from falaj.core.predictions import sealed, unsealed
 from falaj.core.records import Version
 from falaj.data import made
 from falaj.data.made import Made, Target
-from falaj.data.records import DatasetVersion
+from falaj.data.records import DatasetColumn, DatasetVersion
 from falaj.deploy.records import Watch
 from falaj.door import Context, job, query
 from falaj.models.records import Model
@@ -45,6 +46,7 @@ from falaj.store.unit import Unit
 
 ON: Final = "asset:{project}/{deployment}"
 MAX_VERSIONS: Final = 10_000
+SHOWN: Final = 20
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
 # collect
@@ -117,7 +119,7 @@ def _collected(ctx: Context, watched: Watched, dataset: str, found: Survey) -> _
         collecting.write(found, file)
         stored = made.store(ctx, target, file, onto=before.version if before else None)
     old = _payload(ctx, before)
-    columns = rules.merged_columns(old.columns if old else (), rules.classified(found.columns, classes))
+    columns = rules.classified(rules.merged_columns(old.columns if old else (), found.columns), classes)
     rows = (old.rows or 0 if old else 0) + found.rows
     table = Made(columns=columns, rows=rows, source=watched.asset.name, stored=stored, report=None)
     with ctx.ground.contents.concluding(stored), ctx.conclude() as unit:
@@ -296,7 +298,7 @@ def _keep_outcomes(ctx: Context, joining: _Joining, target: Target, file: Path, 
     assert joining.predictions is not None  # noqa: S101  without any, nothing was joined
     stored = made.store(ctx, target, file, onto=joining.known.version if joining.known else None)
     rows = counts.before + counts.joined
-    columns = rules.classified(labelling.COLUMNS, joining.classes)
+    columns = _outcome_columns(ctx, joining)
     table = Made(columns=columns, rows=rows, source=joining.data.shown, stored=stored, report=None)
     inputs = [(joining.predictions.version, "predictions"), (joining.data.version, "outcomes")]
     with ctx.ground.contents.concluding(stored), ctx.conclude() as unit:
@@ -305,6 +307,17 @@ def _keep_outcomes(ctx: Context, joining: _Joining, target: Target, file: Path, 
         version, entry = made.add(ctx, unit, target, table, inputs=inputs, role="outcomes", detail={"counts": told})
         ctx.result["version"] = version.number
     return _Kept(version=version, previous=target.previous, stored_bytes=stored.stored_bytes, entry_id=entry.id)
+
+
+def _outcome_columns(ctx: Context, joining: _Joining) -> tuple[DatasetColumn, ...]:
+    """With the classes that the data declare now, that the predictions have, and that they had themselves."""
+    columns: Sequence[DatasetColumn] = labelling.COLUMNS
+    names = {column.name for column in columns}
+    for held in (joining.predictions, joining.known):
+        payload = _payload(ctx, held)
+        old = [column for column in payload.columns if column.name in names] if payload else []
+        columns = rules.merged_columns(columns, old)
+    return rules.classified(columns, joining.classes)
 
 
 # report
@@ -343,17 +356,15 @@ def _window(ctx: Context, tx: Transaction, watched: Watched, expect: int | None)
     """What is judged, and the report that `main` holds, 0 for none. Raises: RefConflict where it is not as expected."""
     name, asked = watched.asset.name, watched.deployment
     watch = asked.watch or Watch()
-    earlier = sources.reports(ctx, tx, name)
-    newest = earlier[0][0].number if earlier else 0
+    newest, last = next(((version.number, one) for version, one in sources.reports(ctx, tx, name)), (0, None))
     if expect not in {None, newest}:
         raise RefConflict(
             f"{name}: the newest report is {newest}, not {expect}", next_step=f"falaj monitor status {name}"
         )
     served = sources.served(ctx, tx, asked)
-    last = earlier[0][1] if earlier else None
     before = None
     if watch.score is not None:
-        before = sources.score_before(ctx, tx, served, asked.follows.ref or "", watch.score.metric, earlier)
+        before = sources.score_before(ctx, tx, served, asked.follows.ref or "", watch.score.metric, name)
     wants_training = watch.drift is not None and watch.reference == "training"
     window = Window(
         served=served,
@@ -467,7 +478,7 @@ def status(ctx: Context, deployment: str) -> Status:
     outcomes = _payload(ctx, sources.held(ctx, ctx.tx, rules.outcomes_of(watched.asset.name)))
     log = sources.log_of(ctx, ctx.tx, watched)
     lying = [path for path in sealed(log) if segments.collected(ctx.tx, watched.asset.id, path.name) is None]
-    found = sources.reports(ctx, ctx.tx, watched.asset.name)
+    found = islice(sources.reports(ctx, ctx.tx, watched.asset.name), SHOWN)
     plan = watching.plan(ctx.tx, ctx.ground.catalog, watched.asset)
     return Status(
         deployment=watched.asset.name,

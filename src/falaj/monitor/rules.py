@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from falaj.access.conditions import CLASSES
 from falaj.core.encoding import parse_moment
 from falaj.core.errors import Invalid
 from falaj.core.names import name
@@ -84,7 +85,7 @@ def outcomes_begin(last: Report | None) -> int | None:
 
 
 def classified(columns: Sequence[DatasetColumn], classes: Mapping[str, str]) -> tuple[DatasetColumn, ...]:
-    """Columns of the log with the class that each input has where it comes from.
+    """Columns of the log with the class that each input has where it comes from, or a higher one that they had.
 
     Args:
         classes: by the input's name; that of the key by "".
@@ -92,22 +93,43 @@ def classified(columns: Sequence[DatasetColumn], classes: Mapping[str, str]) -> 
     found = []
     for column in columns:
         name = "" if column.name == "key" else column.name.removeprefix(INPUT)
-        has = classes.get(name) if name != column.name else None
-        found.append(msgspec.structs.replace(column, classification=has) if has else column)
+        declared = classes.get(name) if name != column.name else None
+        has = higher(column.classification, declared)
+        found.append(msgspec.structs.replace(column, classification=has))
     return tuple(found)
 
 
 def merged_columns(old: Sequence[DatasetColumn], new: Sequence[DatasetColumn]) -> tuple[DatasetColumn, ...]:
-    """The columns of a table to which files were added: those of both, with a type that holds the values of both."""
+    """The columns of a table to which files were added: those of both, with a type that holds the values of both.
+
+    A class that was declared later holds for what was collected before, too; one that was lowered does not.
+    """
     merged = {column.name: column for column in old}
     for column in new:
-        there = merged.get(column.name)
-        if there is None or there.type == column.type:
-            merged[column.name] = there or column
-            continue
-        wide = "number" if {there.type, column.type} == {"integer", "number"} else "string"
-        merged[column.name] = msgspec.structs.replace(there, type=wide)
+        there = merged.setdefault(column.name, column)
+        merged[column.name] = msgspec.structs.replace(
+            there,
+            type=_wider(there.type, column.type),
+            classification=higher(there.classification, column.classification),
+        )
     return tuple(merged.values())
+
+
+def _wider(one: str, other: str) -> str:
+    if one == other:
+        return one
+    return "number" if {one, other} == {"integer", "number"} else "string"
+
+
+def higher(one: str | None, other: str | None) -> str | None:
+    """The stricter of two classes. None is no class; one that is not known is higher than all that are."""
+    return max(one, other, key=_rank)
+
+
+def _rank(word: str | None) -> int:
+    if word is None:
+        return -1
+    return CLASSES.index(word) if word in CLASSES else len(CLASSES)
 
 
 def judged_columns(columns: Sequence[ColumnDrift], adjusted: Sequence[float], asked: Drift) -> tuple[ColumnDrift, ...]:

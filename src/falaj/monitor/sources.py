@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
-from falaj.access.conditions import CLASSES
 from falaj.core.encoding import decode
 from falaj.core.errors import Invalid, NotFound
 from falaj.core.names import Thing, printable
@@ -21,6 +20,7 @@ from falaj.deploy.records import Deployment
 from falaj.door import Context
 from falaj.gates import records as gates
 from falaj.models.records import Model
+from falaj.monitor import rules
 from falaj.monitor.errors import DatasetTaken, NothingServed
 from falaj.monitor.records import MIN_ROWS, Report
 from falaj.pipelines.records import Artifact
@@ -30,6 +30,7 @@ from falaj.store.metadata import Transaction
 from falaj.store.rows import ASSET
 
 DATASET, DEPLOYMENT, REPORT, MODEL, ARTIFACT = "dataset", "deployment", "report", "model", "artifact"
+PAGE = 20
 NEWEST = 20  # versions of a model whose inputs may stand in a log
 NAMED_BY = frozenset({"prediction", "row"})  # the columns that name a prediction in every dataset of the monitor
 
@@ -200,24 +201,19 @@ def _columns(ctx: Context, tx: Transaction, thing: Thing) -> Sequence[DatasetCol
 
 def _note_classes(found: dict[str, str], columns: Sequence[DatasetColumn]) -> None:
     for column in columns:
-        has = column.classification
-        if has is not None and _rank(has) > _rank(found.get(column.name)):
+        has = rules.higher(found.get(column.name), column.classification)
+        if has is not None:
             found[column.name] = has
 
 
-def _rank(word: str | None) -> int:
-    """A class that is not known is higher than all that are."""
-    if word is None:
-        return -1
-    return CLASSES.index(word) if word in CLASSES else len(CLASSES)
-
-
-def reports(ctx: Context, tx: Transaction, deployment: str, limit: int = 20) -> list[tuple[Version, Report]]:
-    """The newest reports of a deployment, newest first."""
+def reports(ctx: Context, tx: Transaction, deployment: str) -> Iterator[tuple[Version, Report]]:
+    """Every report of a deployment, newest first, read a page at a time as far as they are asked for."""
     catalog = ctx.ground.catalog
     asset = catalog.find_asset(tx, ctx.project.id, REPORT, deployment)
-    found = catalog.versions(tx, asset, limit=limit) if asset else []
-    return [(version, catalog.payload(asset, version)) for version in found if asset is not None]
+    before = None
+    while asset is not None and (page := catalog.versions(tx, asset, before, PAGE)):
+        yield from ((version, catalog.payload(asset, version)) for version in page)
+        before = page[-1].number
 
 
 def held_report(ctx: Context, tx: Transaction, deployment: str) -> Ref | None:
@@ -227,15 +223,16 @@ def held_report(ctx: Context, tx: Transaction, deployment: str) -> Ref | None:
 
 
 def score_before(
-    ctx: Context, tx: Transaction, served: Served, ref: str, metric: str, earlier: Sequence[tuple[Version, Report]]
+    ctx: Context, tx: Transaction, served: Served, ref: str, metric: str, deployment: str
 ) -> tuple[float, str] | None:
     """The score that a version's live one is compared with, and on what it was measured; None where there is none yet.
 
-    It is what its gate measured when it let the version in; else that of its first report.
+    It is what its gate measured when it let the version in; else that of its first report, however many without
+    outcomes came after it.
     """
     if (found := _admitting_score(ctx, tx, served, ref, metric)) is not None:
         return found
-    for version, report in earlier:
+    for version, report in reports(ctx, tx, deployment):
         scored = report.scored
         if report.version != served.version.number or scored is None or scored.metric != metric:
             continue
