@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from tests.deploy.lines import answer, failed_over
 from tests.gates.conftest import maintainer
 from tests.gates.kites import CODE, RULES, World, begin
 from tests.models.files import town_model
+from tests.monitor.watched import DEPLOYMENT as DELAYS
+from tests.monitor.watched import Deployed, asked, kites
+from tests.monitor.watched import written as kept
 from tests.platform.places import Served, make_place, serve
 from tests.serving.running import Running
 
@@ -32,6 +36,14 @@ def served(tmp_path: Path) -> Iterator[Served]:
     made = serve(make_place(tmp_path / "flights"))
     yield made
     made.platform.close()
+
+
+@pytest.fixture(name="watched")
+def of_kites(deployed_place: Path, tmp_path: Path) -> Iterator[Deployed]:
+    shutil.copytree(deployed_place, tmp_path / "kites")
+    made = Deployed.reopened(tmp_path / "kites")
+    yield made
+    made.house.platform.close()
 
 
 def deployed(served: Served, folder: Path) -> World:
@@ -126,6 +138,23 @@ def test_an_id_that_nobody_gave_gets_one_clear_error(served: Served, tmp_path: P
     w = begin(served, tmp_path, None)
     with pytest.raises(NotFound, match="neither in a log on this host nor among collected predictions"):
         w.owner.call("prediction.lineage", prediction=prediction)
+
+
+def test_the_damage_of_one_deployment_is_told_beside_the_answer_of_another(watched: Deployed) -> None:
+    text = DELAYS.replace("deployment: delay", "deployment: before").replace("delay@production", "delay@staging")
+    watched.house.apply("deploy/before.yaml", text)
+    (line,) = asked(kites(1, seed=5))
+    kept(watched.log, [line])
+    other = watched.log_of("before")
+    (other / f"{new_id()}{SEALED}").write_text(f'{{"id":"{line.id}","torn\n', encoding="utf-8")
+    for ending in (SEALED, ".parquet"):
+        found = watched.call("prediction.lineage", prediction=line.id)
+        assert (found["deployment"], Path(found["where"]).suffix) == ("delay", ending)
+        assert [one for one in found["problems"] if one.startswith("deployment before: ")]
+        watched.collect()
+    (other / f"{new_id()}{SEALED}").write_text(f'{{"id":"{(lost := new_id())}","torn\n', encoding="utf-8")
+    with pytest.raises(Damaged, match="not a prediction"):  # what cannot be read may be what is looked for
+        watched.call("prediction.lineage", prediction=lost)
 
 
 # where a line may stand

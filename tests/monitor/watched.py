@@ -65,11 +65,15 @@ class Deployed:
 
     @property
     def log(self) -> Path:
+        return self.log_of("delay")
+
+    def log_of(self, deployment: str) -> Path:
+        """The log of a deployment, as a server of this host would write it."""
         ground = self.house.platform.ground
         bundles: Bundles = ground.port(BUNDLES)
         with ground.database.read() as tx:
             project = ground.catalog.project(tx, "kites")
-            folder = bundles.log(tx, ground.catalog.asset(tx, project.id, Thing("delay", "deployment")).id)
+            folder = bundles.log(tx, ground.catalog.asset(tx, project.id, Thing(deployment, "deployment")).id)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 

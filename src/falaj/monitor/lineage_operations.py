@@ -6,7 +6,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from falaj.core.errors import NotFound
+from msgspec.structs import replace
+
+from falaj.core.errors import FalajError, NotFound
 from falaj.core.ids import is_id
 from falaj.core.names import printable
 from falaj.core.records import Asset
@@ -26,23 +28,35 @@ def lineage(ctx: Context, prediction: str) -> PredictionLineage:
     """Where one answer came from: deployment, model, features, data, run, code, environment, proposer and approver.
 
     `prediction` is the id that came with the answer. It is looked for in the logs of all deployments of the project on
-    this host, then in what was collected from them. Nothing of its inputs is told.
+    this host, then in what was collected from them: what is removed from a log was collected before. A log or dataset
+    that cannot be read is told beside the answer. Nothing of its inputs is told.
     """
+    damage: dict[str, FalajError] = {}
     if is_id(prediction):
         ctx.check_residency(f"prediction {prediction}: reading")
-        for deployment in ctx.ground.catalog.assets(ctx.tx, ctx.project.id, DEPLOYMENT.name, limit=MOST):
-            if found := _found(ctx, ctx.tx, deployment, prediction):
-                return lineage_of(ctx.tx, ctx.ground.catalog, deployment, prediction, found)
+        deployments = ctx.ground.catalog.assets(ctx.tx, ctx.project.id, DEPLOYMENT.name, limit=MOST)
+        for look in (_logged, _collected):
+            for deployment in deployments:
+                try:
+                    found = look(ctx, ctx.tx, deployment, prediction)
+                except FalajError as error:
+                    damage.setdefault(deployment.name, error)
+                    continue
+                if found:
+                    told = lineage_of(ctx.tx, ctx.ground.catalog, deployment, prediction, found)
+                    beside = (f"deployment {name}: {error.message}" for name, error in damage.items())
+                    return replace(told, problems=(*told.problems, *beside))
+    for error in damage.values():
+        raise error
     raise NotFound(
         f"prediction {printable(prediction[:40])}: neither in a log on this host nor among collected predictions",
         next_step="take the id from the answer: parameters.prediction_id",
     )
 
 
-def _found(ctx: Context, tx: Transaction, deployment: Asset, prediction: str) -> list[Found]:
-    """The rows of an answer of one deployment; in the log first: what is removed there was collected before."""
+def _logged(ctx: Context, tx: Transaction, deployment: Asset, prediction: str) -> list[Found]:
     bundles: Bundles = ctx.ground.port(BUNDLES)
-    return tracing.in_log(bundles.log(tx, deployment.id), prediction) or _collected(ctx, tx, deployment, prediction)
+    return tracing.in_log(bundles.log(tx, deployment.id), prediction)
 
 
 def _collected(ctx: Context, tx: Transaction, deployment: Asset, prediction: str) -> list[Found]:
