@@ -2,36 +2,49 @@
 
 An engine elsewhere runs `falaj step run --run R --step S [--item I] --attempt A` wherever it likes; this is what that
 does. The step's code sees neither the door nor the token: it is run as the local engine runs it, behind its fence.
+
+A door that is away for a while ends no attempt: what must be said to it is said again until the lease of the claim is
+over, and the step computes on meanwhile.
 """
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
 from falaj.core.encoding import convert, decode
-from falaj.core.errors import Conflict, Damaged, FalajError, NotFound, Unauthenticated
+from falaj.core.errors import Conflict, Damaged, FalajError, NotFound, Unauthenticated, Unavailable
+from falaj.core.ids import new_id
 from falaj.core.names import tree_path
 from falaj.engines.local import LocalAttempts
 from falaj.pipelines.desk import SOURCE_PATH
 from falaj.pipelines.engine import Ended
 from falaj.pipelines.errors import RunCancelled, StepFailed
+from falaj.pipelines.keeping import LEASE
 from falaj.pipelines.plan import write_source
 from falaj.pipelines.records import Given, Task
 from falaj.pipelines.rules import check_source, shown_item
 
-LOOK_EVERY_S: Final = 0.5
 NUMBER: Final = 1
+HEAR_S: Final = 0.25
+LOOK_S: Final = (1.0, 5.0)
+"""How often it is asked whether the attempt is still wanted, in seconds: at first, and once it has run for minutes."""
+PAUSE_S: Final = (0.5, 30.0)
+"""The first and the longest pause before a door that was away is asked again, in seconds."""
+CUTS: Final = 3
+TOO_MANY: Final = 429
+T = TypeVar("T")
 
 
 class Doorway(Protocol):
     """A session, as far as it is needed here."""
 
-    def call(self, operation: str, args: Mapping[str, Any] = {}) -> Any:
+    def call(self, operation: str, args: Mapping[str, Any] = {}, *, idempotency_key: str = "") -> Any:
         """Do one operation; plain values."""
         ...
 
@@ -58,15 +71,18 @@ class Attempt:
         self._door, self._folder, self._environment = door, folder, dict(environment)
         self._name = shown_item(step, item)
         self._what = {"run": run, "step": step, "item": item, "attempt": attempt}
+        self._until = 0.0
 
     def run(self) -> dict[str, Any]:
         """Do it all; returns what the door says of its end, with the state of the run where it ended with it.
 
         Raises: StepFailed, with `again` in its facts; RunCancelled; StaleAttempt, StepNotReady and what else the door
-            refuses by.
+            refuses by; Unavailable where the door was away for too long.
         """
         told = dict(self._door.call("step.claim", {**self._what, "environment": self._environment}))
+        self._until = time.monotonic() + LEASE.total_seconds()
         if told["state"] == "running":
+            self._until += told["task"]["options"]["timeout_s"]
             told = self._computed(told)
         if told["is_last"]:
             told["run_state"] = self._settled()
@@ -81,10 +97,13 @@ class Attempt:
 
     def _settled(self) -> str:
         """The state of the run, of which nothing was left to compute."""
+        key = new_id()
+        what = {"run": self._what["run"]}
         try:
-            return str(self._door.call("step.settle", {"run": self._what["run"]})["state"])
-        except Unauthenticated:
+            said = self._patiently(lambda: self._door.call("step.settle", what, idempotency_key=key))
+        except (Unauthenticated, Conflict):
             return "ended"  # another attempt was the last one, too, and sooner: the token went with the run
+        return str(said["state"])
 
     def _computed(self, claimed: Mapping[str, Any]) -> dict[str, Any]:
         try:
@@ -92,21 +111,45 @@ class Attempt:
         except (RunCancelled, KeyboardInterrupt):
             raise
         except (FalajError, OSError) as error:  # its inputs did not come, or no process could be begun
-            code = error.code if isinstance(error, FalajError) else "lost"
-            ended = Ended(number=NUMBER, sort=code, message=str(error))
-        if ended.manifest is None:
-            said = {"sort": ended.sort, "message": ended.message, "where": ended.where, "log": ended.log}
-            return dict(self._door.call("step.fail", {**self._what, **said}))
+            sort = error.code if isinstance(error, FalajError) and not is_away(error) else "lost"
+            ended = Ended(number=NUMBER, sort=sort, message=str(error))
+        if ended.manifest is not None:
+            return self._committed(ended)
+        said = {"sort": ended.sort, "message": ended.message, "where": ended.where, "log": ended.log}
+        key = new_id()
+        what = {**self._what, **said}
+        return dict(self._patiently(lambda: self._door.call("step.fail", what, idempotency_key=key)))
+
+    def _committed(self, ended: Ended) -> dict[str, Any]:
+        """Commit what was made, once, whatever comes in between. Raises: StaleAttempt."""
+        tried = 0
+
+        def commit() -> Any:
+            nonlocal tried
+            tried += 1
+            return self._door.call("step.commit", self._made(ended), idempotency_key=new_id())
+
+        try:
+            return dict(self._patiently(commit))
+        except Conflict:
+            state, output = self._patiently(self._seen) if tried > 1 else ("", "")
+            if state != "done":
+                raise
+            return {**self._what, "state": state, "output": output, "is_last": True}  # only the answer did not come
+
+    def _made(self, ended: Ended) -> dict[str, Any]:
+        """What a commit says. The files are brought each time: a door that was away may have forgotten them."""
+        assert ended.manifest is not None  # noqa: S101  the caller looked
         out = self._folder / "attempt" / "out"
         staged = [self._door.stage(out / name) for name in ended.manifest.files]
-        made = {
+        return {
+            **self._what,
             "manifest": msgspec.to_builtins(ended.manifest),
             "files": [{"staged": one["staged"], "name": one["name"]} for one in staged],
             "environment": self._environment,
             "log": ended.log,
             "peak": ended.peak,
         }
-        return dict(self._door.call("step.commit", {**self._what, **made}))
 
     def _task(self, claimed: Mapping[str, Any]) -> Task:
         """The task, with its inputs and the project's files at hand."""
@@ -114,9 +157,7 @@ class Attempt:
         for file in claimed["files"]:
             place = inputs / tree_path(str(file["path"]))
             place.parent.mkdir(parents=True, exist_ok=True)
-            with place.open("xb") as target:
-                for piece in self._door.stream("step.input", {**self._what, "path": file["path"]}):
-                    target.write(piece)
+            self._fetch(str(file["path"]), place)
             place.chmod(0o400)
         source = self._folder / "source"
         body = (inputs / SOURCE_PATH).read_bytes()
@@ -129,34 +170,105 @@ class Attempt:
             sources={name: _placed(given, inputs) for name, given in task.sources.items()},
         )
 
+    def _fetch(self, path: str, place: Path) -> None:
+        """One input as a file; bytes that broke off are asked for again. Raises: NotCovered, StaleAttempt, Damaged."""
+
+        def fetch() -> None:
+            with place.open("wb") as target:
+                for piece in self._door.stream("step.input", {**self._what, "path": path}):
+                    target.write(piece)
+
+        for left in range(CUTS - 1, -1, -1):
+            try:
+                self._patiently(fetch)
+            except Damaged:
+                if not left:
+                    raise
+            else:
+                return
+
     def _ended(self, task: Task) -> Ended:
         """Compute it. Raises: RunCancelled where it was given up meanwhile: its process is ended then."""
         attempts = LocalAttempts(self._folder, ())
+        watch = _Watch(self._seen)
         try:
             attempts.start(NUMBER, task, self._folder / "attempt")
-            looked = time.monotonic()
-            while not (ended := attempts.wait(LOOK_EVERY_S)):
-                if time.monotonic() - looked >= LOOK_EVERY_S:
-                    looked = time.monotonic()
-                    self._check_wanted()
+            watch.start()
+            while not (ended := attempts.wait(HEAR_S)):
+                if watch.over:
+                    run = self._what["run"]
+                    raise RunCancelled(f"run {run} is {watch.over}", next_step=f"falaj run show {run}")
             return ended[0]
         finally:
+            watch.stop()
             attempts.close()
 
-    def _check_wanted(self) -> None:
-        """Raises: RunCancelled where the run has ended, or the attempt was given up."""
+    def _seen(self) -> tuple[str, str]:
+        """`running` or `done` as the attempt is, with its output; of one that is not wanted any more, why."""
         step, item, attempt = self._what["step"], self._what["item"], self._what["attempt"]
         try:
             seen = self._door.call("run.steps", {"run": self._what["run"], "step": step})
-            mine = [one for one in seen["steps"] if (one["item"], one["attempts"]) == (item, attempt)]
-            if seen["state"] == "running" and mine and mine[0]["state"] == "running":
-                return
-            state = seen["state"] if seen["state"] != "running" else "given up"
         except (Unauthenticated, NotFound):
-            state = "over, and its token void"
-        except (Conflict, Damaged):
-            return  # asked again soon
-        raise RunCancelled(f"run {self._what['run']} is {state}", next_step=f"falaj run show {self._what['run']}")
+            return "over, and its token void", ""
+        mine = [one for one in seen["steps"] if (one["item"], one["attempts"]) == (item, attempt)]
+        state = str(mine[0]["state"]) if mine else ""
+        if state == "done":
+            return state, str(mine[0]["output"])
+        if seen["state"] != "running":
+            return str(seen["state"]), ""
+        return state if state == "running" else "given up", ""
+
+    def _patiently(self, work: Callable[[], T]) -> T:
+        """Do something at the door, again and again while it is away. Raises: Unavailable once the lease is over."""
+        pause = PAUSE_S[0]
+        while True:
+            try:
+                return work()
+            except FalajError as error:
+                if not is_away(error) or time.monotonic() + pause > self._until:
+                    raise
+            time.sleep(pause)
+            pause = min(2 * pause, PAUSE_S[1])
+
+
+def is_away(error: FalajError) -> bool:
+    """Whether the door could not answer, or would not yet: asked again later it may."""
+    return isinstance(error, Unavailable) or error.status == TOO_MANY
+
+
+class _Watch:
+    """Asks now and then, beside the attempt, whether it is still wanted; a door that is away says nothing of that.
+
+    Args:
+        seen: the state of the attempt, as the door tells it.
+    """
+
+    def __init__(self, seen: Callable[[], tuple[str, str]]) -> None:
+        self._seen, self._stopped = seen, threading.Event()
+        self._thread = threading.Thread(target=self._run, name="falaj-wanted", daemon=True)
+        self.over = ""
+
+    def start(self) -> None:
+        """Begin to ask."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask no more. A question that is underway is left to itself."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        began = time.monotonic()
+        away = 0.0
+        while not self._stopped.wait(away or min(LOOK_S[1], max(LOOK_S[0], (time.monotonic() - began) / 20))):
+            try:
+                state, _ = self._seen()
+            except FalajError:
+                away = min(max(2 * away, LOOK_S[0]), PAUSE_S[1])
+                continue
+            away = 0.0
+            if state != "running":
+                self.over = state
+                return
 
 
 def _placed(given: Given, inputs: Path) -> Given:
