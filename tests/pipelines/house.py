@@ -76,9 +76,10 @@ def is_running(pid: int) -> bool:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process began."""
+    """The processes that the threads of a process began."""
     try:
-        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        return [int(word) for one in threads for word in (one / "children").read_text().split()]
     except OSError:
         return []
 

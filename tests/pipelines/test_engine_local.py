@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from falaj.engines.keeper import Keeper, Key
 from falaj.engines.local import LocalAttempts, ended_of
 from falaj.pipelines.engine import Ended
 from falaj.pipelines.records import Given, Options, Task
@@ -41,7 +42,8 @@ def all_ended(attempts: LocalAttempts, count: int) -> dict[int, Ended]:
 
 
 def test_attempts_run_side_by_side_and_each_is_its_own(tmp_path: Path) -> None:
-    attempts = LocalAttempts(tmp_path, [])
+    keeper = Keeper()
+    attempts = LocalAttempts(keeper, Key())
     try:
         for number in (1, 2, 3):
             isolation = "exec" if number == 3 else "fork"
@@ -49,6 +51,7 @@ def test_attempts_run_side_by_side_and_each_is_its_own(tmp_path: Path) -> None:
         ended = all_ended(attempts, 3)
     finally:
         attempts.close()
+        keeper.close()
     assert {n: e.manifest.value if e.manifest else e.message for n, e in ended.items()} == {1: 2, 2: 4, 3: 6}
 
 
@@ -59,12 +62,14 @@ def test_a_parent_with_threads_is_not_forked(tmp_path: Path, monkeypatch: pytest
     text = "import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
     (library / "threaded.py").write_text(text, encoding="utf-8")
     monkeypatch.setattr("falaj.engines.parent.BOOT", _boot(library))
-    attempts = LocalAttempts(tmp_path, ["threaded"])
+    keeper = Keeper()
+    attempts = LocalAttempts(keeper, Key(modules=("threaded",)))
     try:
         attempts.start(1, task(tmp_path), tmp_path / "1")
         (ended,) = all_ended(attempts, 1).values()
     finally:
         attempts.close()
+        keeper.close()
     assert ended.manifest is not None
     assert ended.manifest.value == 2
 

@@ -37,14 +37,21 @@ def libraries() -> list[str]:
     return [path for path in dict.fromkeys(paths) if Path(path).is_absolute()]
 
 
+def is_there() -> bool:
+    """Whether this kernel can hold it."""
+    return _version() >= 1
+
+
+def _version() -> int:
+    return int(_libc.syscall(_CREATE, None, ctypes.c_size_t(0), 1)) if sys.platform == "linux" else 0
+
+
 def close(readable: Iterable[str], writable: Iterable[Path]) -> tuple[str, ...]:
     """Give up for good what an attempt does not need; to be called while the process has one thread.
 
     Returns: the guards that hold now; none where the kernel has none.
     """
-    if sys.platform != "linux":
-        return ()
-    version = int(_libc.syscall(_CREATE, None, ctypes.c_size_t(0), 1))
+    version = _version()
     if version < 1 or _libc.prctl(_NO_NEW_PRIVILEGES, ctypes.c_ulong(1), 0, 0, 0) != 0:
         return ()
     files = (1 << 13) - 1 | (version >= 2) << 13 | (version >= 3) << 14

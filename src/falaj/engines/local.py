@@ -1,7 +1,8 @@
 """The local engine: attempts as processes of this machine, forked from one that has the libraries imported.
 
 One host is its ceiling. An attempt is ended with all that it began when it is over its time, when its run is cancelled,
-and when whoever runs it dies, however that comes about.
+and when whoever runs it dies, however that comes about. What it was forked from is kept for the next run (`keeper`),
+unless a run was given up: then it is ended, and everything with it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import os
 import select
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +23,9 @@ import msgspec
 
 from falaj.core.encoding import decode
 from falaj.core.errors import FalajError, MissingPart
+from falaj.core.names import printable
 from falaj.engines import parent
+from falaj.engines.keeper import Keeper, Key, Parent, surroundings_of
 from falaj.models import formats
 from falaj.pipelines import keeping
 from falaj.pipelines.engine import Ended
@@ -34,7 +36,6 @@ from falaj.store import runs
 MAX_LOG: Final = 64 * 1024
 MAX_MANIFEST: Final = 8 * 1024 * 1024
 _STARTED_S: Final = 300.0
-_KEPT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "SSL_CERT_FILE")
 
 
 class LocalEngine:
@@ -43,30 +44,35 @@ class LocalEngine:
     Args:
         environment: tells the environment of this interpreter, see `falaj.capture`.
         cores: how many cores attempts may use at once; default: those that this process may use.
+        keeper: of what attempts are forked from; default: one that keeps as long as it is usual.
     """
 
-    def __init__(self, environment: Callable[[], Mapping[str, Any]], cores: float | None = None) -> None:
-        self._environment, self._cores = environment, cores
-        self._captured: Mapping[str, Any] | None = None
+    def __init__(
+        self, environment: Callable[[], Mapping[str, Any]], cores: float | None = None, keeper: Keeper | None = None
+    ) -> None:
+        self._environment, self._cores, self._keeper = environment, cores, keeper or Keeper()
+        self._captured: tuple[object, Mapping[str, Any]] | None = None
 
     def environment(self) -> Mapping[str, Any]:
-        """The environment of this interpreter; looked at once."""
-        if self._captured is None:
-            self._captured = dict(self._environment())
-        return self._captured
+        """The environment of this interpreter; looked at again when something was installed."""
+        state = surroundings_of(sys.executable)
+        if self._captured is None or self._captured[0] != state:
+            self._captured = state, dict(self._environment())
+        return self._captured[1]
 
     def slots(self) -> float:
         """The cores that attempts may use at once."""
         return self._cores or float(len(os.sched_getaffinity(0)))
 
     @contextmanager
-    def attempts(self, folder: Path, modules: Sequence[str]) -> Iterator[LocalAttempts]:
+    def attempts(self, modules: Sequence[str], project: str, principal: str) -> Iterator[LocalAttempts]:
         """See `Engine.attempts`. No process is begun before the first attempt is. Raises: MissingPart."""
         if sys.platform != "linux":
             raise MissingPart(
                 "steps run on Linux: elsewhere nothing ends them with their runner", next_step="use a server"
             )
-        begun = LocalAttempts(folder, modules)
+        key = Key(modules=tuple(modules), project=project, principal=principal)
+        begun = LocalAttempts(self._keeper, key)
         try:
             yield begun
         finally:
@@ -76,6 +82,10 @@ class LocalEngine:
         """A model must be of a form that holds no code. Raises: ModelRefused, TooLarge."""
         if manifest.type == "model":
             formats.inspect(folder / manifest.files[0])
+
+    def close(self) -> None:
+        """End what is kept for runs to come."""
+        self._keeper.close()
 
 
 class _Running(msgspec.Struct):
@@ -90,14 +100,17 @@ class _Running(msgspec.Struct):
 
 
 class LocalAttempts:
-    """The attempts of one run, and the process that they are forked from. For one thread."""
+    """The attempts of one run, and the process that they are forked from. For one thread.
 
-    def __init__(self, folder: Path, modules: Sequence[str]) -> None:
-        self._folder, self._modules = folder, modules
+    Args:
+        key: what that process must have imported, and whose it is.
+    """
+
+    def __init__(self, keeper: Keeper, key: Key) -> None:
+        self._keeper, self._key = keeper, key
         self._running: dict[int, _Running] = {}
         self._ended: list[Ended] = []
-        self._control: socket.socket | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._from: Parent | None = None
 
     def start(self, number: int, task: Task, folder: Path) -> None:
         """See `Attempts.start`. Raises: StepFailed where no process can be begun."""
@@ -125,7 +138,7 @@ class LocalAttempts:
         if any(now >= one.ends_at and not one.pid for one in self._running.values()):
             self._parent_is_gone()  # what is imported there never comes to an end
         soonest = min((one.ends_at - now for one in self._running.values() if not one.is_late), default=limit_s)
-        if not self._ended and self._control is not None:
+        if not self._ended and self._from is not None:
             try:
                 self._hear(max(0.0, min(limit_s, soonest)))
             except OSError:
@@ -135,21 +148,24 @@ class LocalAttempts:
 
     def end(self, number: int) -> None:
         """See `Attempts.end`."""
-        if number in self._running and self._control is not None:
+        if number in self._running and self._from is not None:
             with suppress(OSError):
-                self._control.send(json.dumps({"end": number}).encode())
+                self._from.control.send(json.dumps({"end": number}).encode())
 
     def close(self) -> None:
-        """End what still runs, and the parent."""
+        """End what still runs, and with it the parent; one that nothing of the run is left of goes back."""
+        if self._from is not None and not self._running:
+            self._keeper.give_back(self._from)
+            self._from = None
         self._parent_is_gone()
         self._ended.clear()
 
     def _hear(self, limit_s: float) -> None:
         """Take in one message, if one comes in time. Raises: OSError where the parent is gone."""
-        assert self._control is not None  # noqa: S101  the callers looked
-        if not select.select([self._control], [], [], limit_s)[0]:
+        assert self._from is not None  # noqa: S101  the callers looked
+        if not select.select([self._from.control], [], [], limit_s)[0]:
             return
-        message = self._control.recv(parent.MAX_MESSAGE)
+        message = self._from.control.recv(parent.MAX_MESSAGE)
         if not message:
             raise ConnectionResetError("the process that attempts come from ended")
         told = json.loads(message)
@@ -161,45 +177,19 @@ class LocalAttempts:
             self._ended.append(ended_of(told["ended"], one.task, one.folder, told, is_late=one.is_late))
 
     def _parent(self) -> socket.socket:
-        if self._control is not None:
-            return self._control
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        source = str(Path(__file__).resolve().parents[2])
-        words = [sys.executable, "-P", "-c", parent.BOOT, str(theirs.fileno()), source, ",".join(self._modules)]
-        try:
-            with (self._folder / "parent.txt").open("ab") as log:
-                self._process = subprocess.Popen(  # noqa: S603  our own interpreter and code, no shell
-                    words,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    cwd=self._folder,
-                    env=surroundings(),
-                    pass_fds=(theirs.fileno(),),
-                    start_new_session=True,
-                )
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        self._control = ours
-        return ours
+        if self._from is None:
+            self._from = self._keeper.take(self._key)
+        return self._from.control
 
     def _parent_is_gone(self) -> None:
         """End the parent and all attempts; what it was running is told as lost."""
-        if self._control is not None:
-            self._control.close()
-            self._control = None
-        if self._process is not None:
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(0 if not any(one.pid for one in self._running.values()) else 1.0)
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        last_words = ""
+        if self._from is not None:
+            self._from.end(1.0 if any(one.pid for one in self._running.values()) else 0.0)
+            last_words, self._from = self._from.words, None
         for number, one in self._running.items():
             _end_group(one)
-            self._ended.append(ended_of(number, one.task, one.folder, None, is_late=one.is_late))
+            self._ended.append(ended_of(number, one.task, one.folder, None, is_late=one.is_late, words=last_words))
         self._running.clear()
 
 
@@ -210,14 +200,21 @@ def _end_group(one: _Running) -> None:
             os.killpg(one.pid, signal.SIGKILL)
 
 
-def ended_of(number: int, task: Task, folder: Path, told: Mapping[str, Any] | None, *, is_late: bool) -> Ended:
-    """How an attempt ended, from what it left and what the kernel says of it; None where nobody could ask."""
+def ended_of(
+    number: int, task: Task, folder: Path, told: Mapping[str, Any] | None, *, is_late: bool, words: str = ""
+) -> Ended:
+    """How an attempt ended, from what it left and what the kernel says of it.
+
+    Args:
+        told: what the kernel says; None where nobody could ask.
+        words: the last of the process that it came from, where that is gone.
+    """
     peak, log = int(told["peak"]) if told else 0, _log(folder)
     if is_late:
         words = f"over its {task.options.timeout_s:,} s"
         return Ended(number=number, sort="timeout", message=words, peak=peak, log=log)
     if told is None:
-        words = "the process that it came from was killed"
+        words = f"the process that it came from was killed{f' ({printable(words)})' if words else ''}"
         return Ended(number=number, sort="lost", message=words, log=log)
     code = os.waitstatus_to_exitcode(int(told["status"]))
     if code < 0:
@@ -257,19 +254,3 @@ def _log(folder: Path) -> str:
         file.seek(max(0, size - MAX_LOG))
         return file.read(MAX_LOG).decode("utf-8", "replace")
     return ""
-
-
-def surroundings() -> dict[str, str]:
-    """What attempts know of their surroundings: no token, no secret; settings by which a fork and a run repeat."""
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    return {
-        "LC_ALL": "C.UTF-8",
-        **kept,
-        "PYTHONHASHSEED": "0",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        # Attempts run side by side, one a core: were each to have threads for all of them, they would take turns.
-        "OMP_NUM_THREADS": "1",
-        # A process with two threads cannot be forked safely: these two begin some when they are imported.
-        "OPENBLAS_NUM_THREADS": "1",
-        "JE_ARROW_MALLOC_CONF": "background_thread:false",
-    }

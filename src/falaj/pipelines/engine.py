@@ -63,12 +63,12 @@ class Engine(Protocol):
         """How many cores may be used at once."""
         ...
 
-    def attempts(self, folder: Path, modules: Sequence[str]) -> AbstractContextManager[Attempts]:
+    def attempts(self, modules: Sequence[str], project: str, principal: str) -> AbstractContextManager[Attempts]:
         """Begin the attempts of a run; whatever still runs when the block ends is ended.
 
         Args:
-            folder: the run's own, private.
             modules: that the project imports, worth having at hand.
+            project, principal: ids of whose run it is; no other's may share a process with it.
         """
         ...
 

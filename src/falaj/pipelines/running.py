@@ -59,9 +59,9 @@ class Runner:
     def run(self) -> list[Item]:
         """Bring every step to its end. Raises: StepFailed, RunCancelled; what was committed stays."""
         write_source(self.plan.source, self.folder / "source")
-        modules = modules_of(self.plan.source)
+        modules, whose = modules_of(self.plan.source), (self.ctx.project.id, self.ctx.caller.principal.id)
         try:
-            with self.engine.attempts(self.folder, modules) as attempts:
+            with self.engine.attempts(modules, *whose) as attempts:
                 self._until_done(attempts)
         except BaseException as error:
             underway = [one.step for one in self._underway.values()]

@@ -49,6 +49,13 @@ class LedgerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     publish: Text
 
 
+class StepSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[steps]`: how many processes with a project's libraries wait for its next run, and for how long each."""
+
+    kept: Annotated[int, msgspec.Meta(ge=0, le=64)] = 4
+    idle_s: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 300
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `falaj.toml` may say."""
 
@@ -58,6 +65,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     locations: dict[str, LocationSettings] = {}
     residency: ResidencySettings | None = None
     ledger: LedgerSettings | None = None
+    steps: StepSettings = StepSettings()
 
     @property
     def region(self) -> str:

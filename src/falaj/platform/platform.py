@@ -9,7 +9,7 @@ platform.close()
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -31,7 +31,7 @@ from falaj.pipelines.engine import ELSEWHERE, ENGINE, Elsewhere
 from falaj.platform import opening
 from falaj.platform.embedded import EmbeddedSession
 from falaj.platform.facts import Facts
-from falaj.platform.layout import Layout, read_settings
+from falaj.platform.layout import Layout, StepSettings, read_settings
 from falaj.platform.rooms import KINDS, every_operation
 from falaj.platform.staging import StagedFiles, sweep_scratch
 from falaj.store import runs
@@ -61,7 +61,9 @@ class Platform:
         caller: the operating-system user who opened it, who is its owner.
     """
 
-    def __init__(self, layout: Layout, opened: opening.Opened, *, server: bool, publisher: Publisher) -> None:
+    def __init__(
+        self, layout: Layout, opened: opening.Opened, *, server: bool, publisher: Publisher, steps: StepSettings
+    ) -> None:
         self.layout = layout
         self.ground = opened.ground
         self.operations = every_operation()
@@ -70,6 +72,7 @@ class Platform:
         self.door = Door(self.ground, self.operations, self.access, self.staging, opened.token_key)
         self._store = opened.actor
         self._server = server
+        self._steps, self._ends = steps, ExitStack()
         self.ground.publish_to(publisher)
         self.caller = Caller(principal=opening.owner_of(self.ground, opened.actor), embedded=True)
         self._fill_ports()
@@ -83,9 +86,12 @@ class Platform:
 
         def engine() -> object:
             from falaj import capture
+            from falaj.engines.keeper import Keeper
             from falaj.engines.local import LocalEngine
 
-            return LocalEngine(capture.environment)
+            made = LocalEngine(capture.environment, keeper=Keeper(idle_s=self._steps.idle_s, most=self._steps.kept))
+            self._ends.callback(made.close)
+            return made
 
         def call(caller: Caller, project: str, operation: str, args: Mapping[str, Any]) -> Any:
             return self.door.call(operation, args, caller=caller, project=project)
@@ -145,7 +151,7 @@ class Platform:
             publisher = Publisher(layout.checkpoints)
             if settings.ledger:
                 publisher = Publisher.at(settings.ledger.publish, layout.place)
-            platform = cls(layout, opened, server=server, publisher=publisher)
+            platform = cls(layout, opened, server=server, publisher=publisher, steps=settings.steps)
             opened.ground.residency = Residency(opened.ground.catalog, settings.region).check
             platform.door.facts = Facts(opened.ground, settings.region)
             opened.ground.catalog.fit = check_fit(opened.ground)
@@ -162,7 +168,8 @@ class Platform:
         return EmbeddedSession(self.door, self.staging, self.caller, project)
 
     def close(self) -> None:
-        """Number, sign and publish what is left, and let the store go."""
+        """End what waits for runs; number, sign and publish what is left, and let the store go."""
+        self._ends.close()
         if self._sequencer is not None:
             self._sequencer.stop()
         elif not self.ground.database.read_only:
