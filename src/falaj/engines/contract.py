@@ -21,6 +21,8 @@ from falaj.core.encoding import convert, decode
 from falaj.core.errors import Conflict, Damaged, FalajError, NotFound, Unauthenticated, Unavailable
 from falaj.core.ids import new_id
 from falaj.core.names import tree_path
+from falaj.engines.keeper import Keeper, Key
+from falaj.engines.keeper import Keeper, Key
 from falaj.engines.local import LocalAttempts
 from falaj.pipelines.desk import SOURCE_PATH
 from falaj.pipelines.engine import Ended
@@ -189,7 +191,8 @@ class Attempt:
 
     def _ended(self, task: Task) -> Ended:
         """Compute it. Raises: RunCancelled where it was given up meanwhile: its process is ended then."""
-        attempts = LocalAttempts(self._folder, ())
+        keeper = Keeper()
+        attempts = LocalAttempts(keeper, Key())
         watch = _Watch(self._seen)
         try:
             attempts.start(NUMBER, task, self._folder / "attempt")
@@ -202,6 +205,7 @@ class Attempt:
         finally:
             watch.stop()
             attempts.close()
+            keeper.close()
 
     def _seen(self) -> tuple[str, str]:
         """`running` or `done` as the attempt is, with its output; of one that is not wanted any more, why."""
