@@ -17,6 +17,7 @@ from falaj.core.entries import Entry
 from falaj.core.errors import FalajError
 from falaj.core.names import Thing
 from falaj.core.records import Verdict
+from falaj.gates.records import UNDECIDED
 from falaj.platform import Platform
 from falaj.store.rows import VERDICT
 from tests.models.files import dumped, town_model, towns
@@ -174,7 +175,7 @@ def begin(served: Served, folder: Path, rules: str | None = RULES, **gate: Any) 
 
 def failed(error: FalajError) -> dict[str, dict[str, Any]]:
     """The findings of a refusal that failed, by their rule."""
-    return {f["rule"]: f for f in error.facts["findings"] if not f["passed"] and f["state"] != "pending"}
+    return {f["rule"]: f for f in error.facts["findings"] if not f["passed"] and f["state"] not in UNDECIDED}
 
 
 def found(findings: Sequence[Any], rule: str) -> Any:

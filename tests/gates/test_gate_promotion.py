@@ -177,8 +177,15 @@ def test_what_was_approved_is_refused_once_gate_or_holder_changed(served: Served
     proposals = [maya.call("ref.promote", thing=PRODUCTION, version=v).proposal for v in (*versions, versions[0])]
     assert badr.call("ref.approve", proposal=proposals[0]).state == "moved"
     for late in proposals[1:]:
-        with pytest.raises(GuardRefused, match=f"held by v{versions[0]} now"):
+        with pytest.raises(GuardRefused, match=f"held by v{versions[0]} now") as refused:
             badr.call("ref.approve", proposal=late)
+        assert refused.value.code == "proposal_stale"
+        shown = badr.call("proposal.show", proposal=late)
+        assert (shown.state, shown.waits_for) == ("stale", ())
+        assert shown.next_step.startswith(f"falaj promote model/kite@production {shown.version} judges it anew")
+    assert {p.id for p in badr.call("proposal.list", state="stale")} == set(proposals[1:])
+    assert badr.call("proposal.list") == ()
+    assert maya.call("ref.withdraw", proposal=proposals[1]).state == "withdrawn"
 
     again = maya.call("ref.promote", thing=PRODUCTION, version=versions[1]).proposal
     changed = w.apply(STRICTER)  # a stricter gate needs a second person, too
@@ -187,6 +194,7 @@ def test_what_was_approved_is_refused_once_gate_or_holder_changed(served: Served
     badr.call("ref.approve", proposal=changed.files[0].proposal)
     with pytest.raises(GuardRefused, match="the gate is at v2 now, the verdict is of v1"):
         badr.call("ref.approve", proposal=again)
+    assert badr.call("proposal.show", proposal=again).stale == "the gate is at v2 now, the verdict is of v1"
     assert w.holds() == versions[0]
 
 
@@ -242,6 +250,37 @@ def test_roles_decide_who_may_propose_promote_and_approve(served: Served, world:
     ):
         with pytest.raises(NotFound):
             call()
+
+
+def test_a_role_on_the_one_ref_is_enough_to_approve_and_never_on_another(served_one: Served, world_one: Begin) -> None:
+    w = world_one(RULES)
+    version = w.register(town_model())
+    maya = maintainer(served_one, "maya")
+    asked = maya.call("ref.promote", thing=PRODUCTION, version=version)
+    here, there = "ref:flights/model/kite@production", "ref:flights/model/kite@staging"
+    rana, lina = served_one.person("rana", ("maintainer", here)), served_one.person("lina", ("maintainer", there))
+    vera = served_one.person("vera", ("viewer", here))
+    for operation, told in (
+        ("proposal.show", {"proposal": asked.proposal}),
+        ("gate.show", {"verdict": asked.verdicts[0]}),
+    ):
+        assert vera.call(operation, **told).version == version
+        with pytest.raises(NotFound):
+            lina.call(operation, **told)
+    assert [p.id for p in rana.call("proposal.list")] == [asked.proposal]
+    assert lina.call("proposal.list") == ()
+    with pytest.raises(NotFound):
+        lina.call("ref.approve", proposal=asked.proposal)
+    for unknown in (asked.verdicts[0], "01JD8M3V9Y7X2K4T6R8P0N1B5C"):
+        with pytest.raises(NotFound):
+            rana.call("ref.approve", proposal=unknown)
+    with pytest.raises(Forbidden):
+        vera.call("ref.approve", proposal=asked.proposal)
+    assert rana.call("ref.approve", proposal=asked.proposal).state == "moved"
+    own = rana.call("ref.propose", thing="kite@production", version=w.register(town_model(seed=4)))
+    with pytest.raises(Forbidden) as refused:
+        rana.call("ref.approve", proposal=own.id)
+    assert refused.value.code == "same_person"
 
 
 def test_back_to_a_version_that_held_the_ref_without_judging_it_again(served: Served, world: Begin) -> None:

@@ -167,6 +167,13 @@ def test_an_approval_is_pending_and_does_not_fail_the_verdict():
     assert (verdict.passed, verdict.approvals, verdict.findings[1].state) == (True, ("maintainer",), "pending")
 
 
+def test_nobody_is_asked_to_approve_what_another_rule_refuses():
+    verdict = judge(gate(AUC, FOUR_EYES), Evidence(metrics={"auc": 0.1}), CONTEXT)
+    assert (verdict.passed, verdict.approvals) == (False, ())
+    assert [f.state for f in verdict.findings] == ["failed", "not_needed"]
+    assert [f.rule for f in verdict.failed] == [str(AUC)]
+
+
 def test_embedded_a_waiver_is_told_as_waived_and_without_one_the_rule_fails():
     alone = Context(candidate="x", ref="d@p", gate_version=1, embedded=True)
     waived = judge(gate(ApprovalRule(role="maintainer", embedded="waive")), Evidence(), alone)

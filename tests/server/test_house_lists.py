@@ -75,7 +75,10 @@ def test_a_role_in_another_project_shows_nothing_of_this_one(house: House, scope
 
 def test_proposals_are_listed_of_what_is_to_be_seen(house: House) -> None:
     house.olga.call("config.apply", {"files": [contract(classification="confidential")]})
-    house.olga.call("ref.propose", {"thing": "dataset/kites@blessed", "version": 1})
+    kites = house.olga.call("ref.propose", {"thing": "dataset/kites@blessed", "version": 1})
+    noor = house.person("nora", ("viewer", "ref:flights/dataset/kites@blessed"))
+    assert [p["id"] for p in noor.call("proposal.list")] == [kites["id"]]
+    assert house.person("omar", ("viewer", "ref:flights/dataset/kites@other")).call("proposal.list") == []
     amal = house.person("amal", ("viewer", f"asset:flights/{CONTRACT}"))
     theirs, everyone = amal.call("proposal.list"), house.olga.call("proposal.list")
     assert [p["thing"] for p in theirs] == [f"{CONTRACT}@main"]

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from falaj.access.rows import names_of
 from falaj.assets import records as r
-from falaj.assets.rules import kind_of_file, page_size, read_file, with_ref, words
-from falaj.assets.views import asset_row, leaf_of, proposal_view, ref_views, version_view
+from falaj.assets.rules import MAX_PAGE, kind_of_file, page_size, read_file, with_ref, words
+from falaj.assets.views import anew, asset_row, leaf_of, proposal_view, ref_views, version_view, why_stale
 from falaj.core.entries import What
 from falaj.core.errors import Forbidden, Invalid, NotFound
 from falaj.core.names import Thing
 from falaj.core.records import Approval, Proposal
 from falaj.door import Context, command, query
-from falaj.store import runs
+from falaj.store import proposals, runs
 from falaj.store.catalog import missing
+from falaj.store.errors import GuardRefused
 from falaj.store.rollouts import Rollout, of_proposal, routed_by
 from falaj.store.rows import APPROVAL, ASSET, PROPOSAL, RUN
 
 MAX_FILES = 500
 FIRST = 2**62  # greater than any leaf number
+Listed = Literal["open", "stale", "moved", "withdrawn"]
+
+
+class ProposalStale(GuardRefused):
+    """A proposal is approved after the ref, its gate or the version changed: what was proposed is no more."""
+
+    code = "proposal_stale"
 
 
 class NotProposer(Forbidden):
@@ -263,11 +273,21 @@ def _apply_one(ctx: Context, path: str, kind: str, name: str, payload: msgspec.S
 
 
 @query("proposal.list", on="project:{project}", cli="proposal list", narrows=True)
-def list_proposals(ctx: Context, state: str = "open", limit: int = 100) -> tuple[r.ProposalView, ...]:
-    """Proposals, newest first, and what each waits for; of those on things that are for the caller."""
+def list_proposals(ctx: Context, state: Listed = "open", limit: int = 100) -> tuple[r.ProposalView, ...]:
+    """Proposals, newest first, and what each waits for; of those on things that are for the caller.
+
+    `open` are those that can still be approved or are rolling out; `stale` those that nobody can approve any more,
+    since the ref, its gate or the version changed.
+    """
     limit, catalog = page_size(limit), ctx.ground.catalog
-    found = catalog.proposals(ctx.tx, ctx.project.id, state, limit, ctx.parts_of("asset"))
-    return tuple(proposal_view(ctx.tx, catalog, p) for p in found)
+    parts = None if ctx.parts is None else [*(ctx.parts_of("asset") or ()), *(ctx.parts_of("ref") or ())]
+    stored, before, views = "open" if state == "stale" else state, proposals.LAST_ID, list[r.ProposalView]()
+    while before and len(views) < limit:
+        found = proposals.newest(ctx.tx, catalog, ctx.project.id, stored, limit=MAX_PAGE, among=parts, before=before)
+        shown = (proposal_view(ctx.tx, catalog, p) for p in found)
+        views += [view for view in shown if (view.state == "stale") == (state == "stale")]
+        before = found[-1].id if len(found) == MAX_PAGE else ""
+    return tuple(views[:limit])
 
 
 @query("proposal.show", on="proposal:{project}/{proposal}", cli="proposal show")
@@ -297,6 +317,9 @@ def approve(ctx: Context, proposal: str, reason: str = "") -> r.ProposalView:
     assert asset is not None  # noqa: S101
     thing = Thing(asset.name, asset.kind, found.ref)
     ctx.require_other_person(found.person, thing)
+    if why := why_stale(unit.tx, catalog, asset, found):
+        facts = {"ref": str(thing), "version": found.version, "reason": why}
+        raise ProposalStale(f"proposal {proposal} is stale: {why}", next_step=anew(str(thing), found), facts=facts)
     candidate, verdicts = catalog.check_proposal(unit.tx, asset, found)
     roles = ctx.roles_on(thing)
     unit.put(

@@ -161,6 +161,8 @@ class ProposalView(View, frozen=True, kw_only=True):
     """A proposal, and what it still waits for.
 
     Attributes:
+        state: open, rollout (approved, and moving step by step), moved, withdrawn; stale where what it rests on has
+            changed since, so that nobody can approve it any more: `stale` says what.
         rollout: id of the rollout that its approval began; `share` of 10,000 that the version answers now.
     """
 
@@ -174,6 +176,7 @@ class ProposalView(View, frozen=True, kw_only=True):
     reason: str
     waits_for: tuple[str, ...]
     approved_by: tuple[str, ...]
+    stale: str = ""
     rollout: str | None = None
     share: int = 0
     next_step: str = ""

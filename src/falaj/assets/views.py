@@ -8,8 +8,10 @@ import msgspec
 
 from falaj.access.rows import names_of
 from falaj.assets.records import AssetRow, ProposalView, RefView, VersionView
+from falaj.core.errors import Refused
+from falaj.core.names import Thing
 from falaj.core.records import Asset, Proposal, Version
-from falaj.store.catalog import Catalog
+from falaj.store.catalog import Catalog, check_live
 from falaj.store.guards import missing_approvals
 from falaj.store.ledger.log import SQL as LEDGER_SQL
 from falaj.store.metadata import Transaction
@@ -60,23 +62,42 @@ def proposal_view(tx: Transaction, catalog: Catalog, proposal: Proposal) -> Prop
     approvals = catalog.approvals(tx, proposal.id)
     verdicts = [v for v in (catalog.verdict(tx, i) for i in proposal.verdicts) if v]
     holder = catalog.ref(tx, asset, proposal.ref)
+    thing = str(Thing(asset.name, asset.kind, proposal.ref))
     asked = [*catalog.asked_approvals(tx, asset, proposal.ref, holder), *(r for v in verdicts for r in v.approvals)]
     names = names_of(tx, [proposal.by, *(a.by for a in approvals)])
     rollout = of_proposal(tx, proposal.id) if proposal.state == "open" else None
     begun = rollout_begun(tx, rollout) if rollout else {}
+    if proposal.state == "open" and not rollout and (why := why_stale(tx, catalog, asset, proposal)):
+        begun = {"sort": "stale", "stale": why, "next_step": anew(thing, proposal)}
+    waiting = begun.get("sort", proposal.state) == "open"
     return ProposalView(
         id=proposal.id,
-        thing=f"{asset.kind}/{asset.name}@{proposal.ref}",
+        thing=thing,
         version=proposal.version,
         holder=proposal.holder,
         by=names.get(proposal.by, proposal.by),
         at=proposal.at,
         state=begun.pop("sort", proposal.state),
         reason=proposal.reason,
-        waits_for=missing_approvals(asked, proposal, approvals) if proposal.state == "open" else (),
+        waits_for=missing_approvals(asked, proposal, approvals) if waiting else (),
         approved_by=tuple(names.get(a.by, a.by) for a in approvals),
         **begun,
     )
+
+
+def why_stale(tx: Transaction, catalog: Catalog, asset: Asset, proposal: Proposal) -> str:
+    """Why an open proposal can be approved no more: what it rests on has changed since. "" where it still stands."""
+    try:
+        candidate, _ = catalog.check_proposal(tx, asset, proposal)
+        check_live(asset, candidate)
+    except Refused as refusal:
+        return str(refusal.facts.get("reason") or refusal.message)
+    return ""
+
+
+def anew(thing: str, proposal: Proposal) -> str:
+    """What to do instead of approving a stale proposal."""
+    return f"falaj promote {thing} {proposal.version} judges it anew; falaj withdraw {proposal.id} closes this one"
 
 
 def rollout_begun(tx: Transaction, rollout: Rollout) -> dict[str, Any]:

@@ -20,12 +20,16 @@ from falaj.core.names import Thing, name, printable
 from falaj.door.declared import Operation, Operations
 from falaj.store.ground import Ground
 from falaj.store.metadata import Transaction
+from falaj.store.metadata.tables import Table
+from falaj.store.rows import ASSET, PROPOSAL, VERDICT
 from falaj.store.unit import Actor
 
 EMBEDDED_OWNER = Decision(True, "allowed", "embedded: the operating-system user owns this store")
 # `asset:{project}/{thing}` or `ref:{project}/{model=model}`: the address in an argument, and the kind it means.
 _FIELD = re.compile(r"\{(\w+)\}")
 _ADDRESS = re.compile(r"(asset|ref):\{project\}/\{(?P<field>\w+)(?:=(?P<kind>\w+))?\}")
+# What is about a move of one ref, and is decided as that ref is.
+_OF_REF: Mapping[str, Table[Any]] = {"proposal": PROPOSAL, "verdict": VERDICT}
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,13 +201,29 @@ class Deciding:
         for template in operation.on:
             address = _ADDRESS.fullmatch(template)
             if address is None:
-                out.append(_filled(template, values))
+                out.append(self._as_ref(project, _filled(template, values)))
                 continue
             given = getattr(params, address["field"])
             for text in [given] if isinstance(given, str) else given:
                 thing = self.thing(project, text, address["kind"] or operation.kind)
                 out.append(resource_of(project, thing, whole=address[1] == "asset"))
         return tuple(dict.fromkeys(out))
+
+    def _as_ref(self, project: str, resource: str) -> str:
+        """For a proposal or a verdict the ref that it is about: a role on that ref is enough, and one elsewhere none.
+
+        Where the project has none of that id the resource stays, so that it is refused as anything unknown is.
+        """
+        sort, _, path = resource.partition(":")
+        if (table := _OF_REF.get(sort)) is None:
+            return resource
+        with self.ground.database.read() as tx:
+            row = table.get(tx, path.rpartition("/")[2])
+            asset = ASSET.get(tx, row.asset) if row else None
+            owner = self.ground.project_by_name(tx, project)
+        if row is None or asset is None or owner is None or row.project != owner.id:
+            return resource
+        return resource_of(project, Thing(asset.name, asset.kind, row.ref))
 
     def thing(self, project: str, text: str, kind: str) -> Thing:
         """An address with its kind: as named, else the kind meant, else looked up among those that may be bare.

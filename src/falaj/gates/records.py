@@ -18,8 +18,10 @@ from falaj.data import document
 
 Metric = Literal["auc", "brier", "log_loss", "accuracy", "mean_error", "calibration_error"]
 CheckName = Literal["lineage_complete", "no_leakage", "signature", "format"]
-State = Literal["passed", "failed", "waived", "pending", "not_judged"]
+State = Literal["passed", "failed", "waived", "pending", "not_needed", "not_judged"]
 
+UNDECIDED: Final = ("pending", "not_needed")
+"""States of an approval that is still to be given, or that nobody asks for since the version is refused."""
 MIN_ROWS: Final = 200
 MAX_RULES: Final = 100
 MAX_GUARDS: Final = 20
@@ -277,7 +279,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         rule: the rule in words; `title` is the same without its bound.
         text: what was found, in words, with the figures concerned.
-        passed: True for passed and waived; a pending approval is not passed, and does not fail the verdict.
+        passed: True for passed and waived; a pending approval is not passed, and does not fail the verdict; one that
+            is not needed was never asked for, since another rule failed.
         observed: the measured value; for slices the worst one judged; for the holder how much worse, negative=better.
         interval: 95 %, for the holder.
         slices: worst first.
@@ -319,7 +322,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def failed(self) -> tuple[Finding, ...]:
         """The findings that make it a refusal."""
-        return tuple(f for f in self.findings if not f.passed and f.state != "pending")
+        return tuple(f for f in self.findings if not f.passed and f.state not in UNDECIDED)
 
 
 _FIELDS: Final[dict[type[Rule], tuple[str, ...]]] = {

@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
+import msgspec
+
 from falaj.core.records import Approval
 from falaj.gates import words
 from falaj.gates.records import (
@@ -33,9 +35,13 @@ from falaj.store.guards import share_out
 def judge(gate: Gate, evidence: Evidence, context: Context) -> Verdict:
     """Judge a candidate by every rule of the gate.
 
-    Approvals are given later, at move time: they are pending (or waived, or, embedded without a waiver, failed).
+    Approvals are given later, at move time: they are pending (or waived, or, embedded without a waiver, failed). Where
+    another rule fails nobody is asked for one.
     """
     findings = tuple(_find(rule, evidence, context) for rule in gate.rules)
+    passed = bool(findings) and all(f.passed or f.state == "pending" for f in findings)
+    if not passed:
+        findings = tuple(_not_needed(f) if f.state == "pending" else f for f in findings)
     return Verdict(
         candidate=context.candidate,
         ref=context.ref,
@@ -43,7 +49,7 @@ def judge(gate: Gate, evidence: Evidence, context: Context) -> Verdict:
         gate_version=context.gate_version,
         holder=context.holder,
         data_version=context.data_version,
-        passed=bool(findings) and all(f.passed or f.state == "pending" for f in findings),
+        passed=passed,
         findings=findings,
         approvals=tuple(
             rule.role
@@ -217,6 +223,11 @@ def _approval(rule: ApprovalRule, embedded: bool) -> Finding:
         "failed": f"{alone}; use a server, or write embedded: waive",
     }[state]
     return Finding(rule=str(rule), title=rule.title, state=state, passed=state == "waived", note=note, text=note)
+
+
+def _not_needed(pending: Finding) -> Finding:
+    note = "not asked for: another rule failed"
+    return msgspec.structs.replace(pending, state="not_needed", note=note, text=note)
 
 
 def _not_measured(evidence: Evidence, *subjects: str) -> str:

@@ -40,7 +40,6 @@ from falaj.store.rows import APPROVAL, ASSET, GUARD, PROJECT, PROPOSAL, REF, REF
 from falaj.store.unit import Unit
 
 SQL = queries("catalog")
-MOST_AMONG = 10_000
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -436,17 +435,6 @@ class Catalog:
                 reason=reason[:1000],
             ),
         )
-
-    def proposals(
-        self, tx: Transaction, project: str, state: str, limit: int, among: Iterable[str] | None = None
-    ) -> list[Proposal]:
-        """The newest proposals in a state; `among`: only those on assets of these keys, `kind/name`."""
-        clause, params = "project = :project AND state = :state ORDER BY id DESC", {"project": project, "state": state}
-        if among is None:
-            return PROPOSAL.where(tx, clause, params, limit=limit)
-        mine = [a.id for a in self.assets(tx, project, "", limit=MOST_AMONG, among=among)]
-        found = PROPOSAL.among(tx, "asset", mine, clause, params, limit=limit)
-        return sorted(found, key=lambda p: p.id, reverse=True)[:limit]
 
     def expect(self, tx: Transaction, asset: Asset, ref_name: str, version: int | None) -> None:
         """Raises: RefConflict where the ref is not held by the version that the caller expects (None: any)."""

@@ -194,6 +194,8 @@ def told_proposal(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
     lines += indented(finding_lines(result.get("findings") or [], states=True))
     lines += indented(fields((key, result.get(key)) for key in ("id", "by", "at", "reason", "approved_by")))
     lines += _waiting(result["waits_for"], result["id"] if result["state"] == "open" else None)
+    if result["state"] == "stale":
+        lines += indented(table([("stale", safe(result["stale"])), ("next", safe(result["next_step"]))]))
     return lines + _rolling_out(result)
 
 
@@ -206,8 +208,8 @@ def told_proposals(result: Any, given: Mapping[str, Any]) -> Lines:
             step(p.get("holder"), p["version"]),
             safe(p["state"]),
             safe(p["by"]),
-            plain(p["waits_for"]) if p["waits_for"] else "",
+            plain(p["waits_for"]) if p["waits_for"] else safe(p.get("stale") or ""),
         )
         for p in result
     ]
-    return table(rows, ("proposal", "ref", "move", "state", "by", "waits for")) or ["nothing"]
+    return table(rows, ("proposal", "ref", "move", "state", "by", "waits for, or why not")) or ["nothing"]

@@ -41,8 +41,13 @@ def failed_findings(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     for key in ("findings", "failed"):
         found = facts.get(key)
         if isinstance(found, list | tuple):
-            return [f for f in found if isinstance(f, Mapping) and not f.get("passed") and f.get("state") != "pending"]
+            return [f for f in found if isinstance(f, Mapping) and not f.get("passed") and _is_decided(f)]
     return []
+
+
+def _is_decided(finding: Mapping[str, Any]) -> bool:
+    """Not an approval that waits, or that nobody asks for."""
+    return finding.get("state") not in ("pending", "not_needed")
 
 
 def finding_lines(findings: Sequence[Mapping[str, Any]], *, states: bool = False) -> Lines:

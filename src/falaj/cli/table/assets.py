@@ -8,6 +8,7 @@ from falaj.cli.table.common import AFTER, EXPECT, LIMIT, REASON, REF, THING, VER
 _PROJECT = "project"
 _ANY = "any asset"
 _REFS = "refs"
+STATES = ("open", "stale", "moved", "withdrawn")
 LINEAGE_OF = Arg("thing", f"{THING.help}; prediction:ID for one answer", complete="thing")
 
 COMMANDS: tuple[Command, ...] = (
@@ -159,8 +160,9 @@ COMMANDS: tuple[Command, ...] = (
         "proposal list",
         "proposal.list",
         "Proposals, newest first, and what each waits for.",
-        (option("state", "open, moved or withdrawn", choices=("open", "moved", "withdrawn")), LIMIT),
+        (option("state", "open, or stale: nobody can approve it any more", choices=STATES), LIMIT),
         "proposals",
+        examples=("falaj proposal list", "falaj proposal list --state stale"),
         group=_REFS,
     ),
     Command(
