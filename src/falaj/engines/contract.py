@@ -22,7 +22,6 @@ from falaj.core.errors import Conflict, Damaged, FalajError, NotFound, Unauthent
 from falaj.core.ids import new_id
 from falaj.core.names import tree_path
 from falaj.engines.keeper import Keeper, Key
-from falaj.engines.keeper import Keeper, Key
 from falaj.engines.local import LocalAttempts
 from falaj.pipelines.desk import SOURCE_PATH
 from falaj.pipelines.engine import Ended
