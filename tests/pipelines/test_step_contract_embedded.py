@@ -14,6 +14,7 @@ from falaj.core.errors import Conflict, Forbidden, NotFound, Unauthenticated
 from falaj.pipelines.define import defined_in
 from falaj.pipelines.errors import StaleAttempt
 from falaj.platform import Platform
+from falaj.platform.loops import Loops
 from falaj.store import runs
 from falaj.store.rows import RUN
 from falaj.store.steps import STEP
@@ -73,20 +74,36 @@ def test_a_run_of_this_machine_is_not_lent_and_one_that_is_ends_with_its_time(pr
         with pytest.raises(Conflict, match="by Falaj itself"):
             project.call(operation, run=own.run, step="count")
     lent = project.call("pipeline.begin", pipeline="p", params={"times": [3]})
-    with project.platform.ground.units.begin(project.platform.caller.actor, "test") as unit:
-        row = RUN.get(unit.tx, lent.run, lock=True)
-        assert row is not None
-        unit.put(RUN, msgspec.structs.replace(row, owner=runs.lent("", "2020-01-01T00:00:00.000000Z")))
-        unit.say(What.RUN_STARTED, [lent.run])
+    _expire(project, lent.run)
     with pytest.raises(StaleAttempt, match="over its time"):
         project.call("step.claim", run=lent.run, step="count")
     assert project.call("run.show", run=lent.run).state == "lost"
     project.platform.close()
     project.platform = Platform.open(project.folder)
+    assert _state(project, lent.run) == "lost"
+    # In a process that goes on it is found as well, without opening the store anew.
+    other = project.call("pipeline.begin", pipeline="p", params={"times": [4]})
+    said: list[str] = []
+    loops = Loops(project.platform, lambda event, *_, **facts: said.append(f"{event} {facts.get('runs')}"))
+    _expire(project, other.run)
+    loops.round()
+    assert (_state(project, other.run), said) == ("lost", [f"runs_lost {[other.run]}"])
+    assert project.call("ledger.verify").ok
+
+
+def _expire(project: Project, run: str) -> None:
+    """Make the time that a run was lent for be over."""
+    with project.platform.ground.units.begin(project.platform.caller.actor, "test") as unit:
+        row = RUN.get(unit.tx, run, lock=True)
+        assert row is not None
+        unit.put(RUN, msgspec.structs.replace(row, owner=runs.lent("", "2020-01-01T00:00:00.000000Z")))
+        unit.say(What.RUN_STARTED, [run])
+
+
+def _state(project: Project, run: str) -> str:
     with project.platform.ground.database.read() as tx:
-        row = RUN.get(tx, lent.run)
-    assert row is not None
-    assert row.state == "lost"
+        row = RUN.get(tx, run)
+    return row.state if row else ""
 
 
 def test_a_lent_run_on_both_databases(tmp_path: Path, database_address: str) -> None:
@@ -103,7 +120,11 @@ def test_a_lent_run_on_both_databases(tmp_path: Path, database_address: str) -> 
         source.write_text(json.dumps({"pipeline.py": text}), encoding="utf-8")
         sara.call("pipeline.apply", graph=msgspec.to_builtins(graph), source=sara.stage(source))
         begun = sara.call("pipeline.begin", pipeline="p")
-        lent = served.another_token("sara")
+        lent = served.another_token("sara", expires_in="2h")
+        shorter = lent.call("pipeline.begin", pipeline="p", expires_in="8h")  # by a token that ends sooner
+        mine = [one.expires_at for one in served.owner.call("token.list", project="", principal="sara")]
+        assert shorter.expires_at in mine
+        assert shorter.expires_at < begun.expires_at
         lent.token = begun.token
         for step, item in (("count", -1), ("twice", 0), ("twice", 1)):
             what = {"run": begun.run, "step": step, "item": item, "attempt": 1}

@@ -10,11 +10,11 @@ import msgspec
 from falaj.access import scopes, tokens
 from falaj.access.rows import TOKEN
 from falaj.access.state import raise_revision
-from falaj.core.encoding import moment
+from falaj.core.encoding import moment, parse_moment
 from falaj.core.entries import What
 from falaj.core.errors import Invalid
 from falaj.core.records import Run
-from falaj.door import Context
+from falaj.door import Caller, Context
 from falaj.store import runs
 from falaj.store.rows import RUN
 from falaj.store.unit import Unit
@@ -24,11 +24,16 @@ ROLE: Final = "contributor"
 LONGEST: Final = "30d"
 
 
-def until(expires_in: str) -> datetime:
-    """When a run that is lent now comes back. Raises: Invalid for a span that is none, or over 30 days."""
+def until(expires_in: str, caller: Caller) -> datetime:
+    """When a run that is lent now comes back: after this span, and no later than the token that it is asked for by.
+
+    Raises: Invalid for a span that is none, or over 30 days.
+    """
     if span(expires_in) > span(LONGEST):
         raise Invalid(f"expires_in {expires_in}: at most {LONGEST}", next_step="begin another run by then")
-    return datetime.now(UTC) + span(expires_in)
+    ends = datetime.now(UTC) + span(expires_in)
+    own = caller.token.expires_at if caller.token else None
+    return min(ends, parse_moment(own)) if own else ends
 
 
 def lend(ctx: Context, run: Run, ends: datetime) -> tuple[Run, str]:

@@ -65,10 +65,11 @@ def begin(
 ) -> Begun:
     """Begin a run that an engine elsewhere works on, with a token that is good for this run alone.
 
-    What it reads is fixed now. It ends by itself once all of its steps committed, or when `expires_in` is over.
+    What it reads is fixed now. It ends by itself once all of its steps committed, or when `expires_in` is over, which
+    is no later than the end of the token that it is begun by.
     """
     ctx.check_residency(f"{pipeline}: running")
-    ends, given = lending.until(expires_in), cleaned(params, "params")
+    ends, given = lending.until(expires_in, ctx.caller), cleaned(params, "params")
     plan = plan_of(ctx, pipeline, given, {}, purpose)
     _check_may_register(ctx, plan)
     unit, version = ctx.unit, plan.pipeline.version

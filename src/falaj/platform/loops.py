@@ -36,6 +36,7 @@ STARTS: Final = 2
 REPORTS: Final = 1
 TELL_AGAIN_S: Final = 60.0
 LOOK_S: Final = 60.0
+RUNS_S: Final = 10.0
 MOST_LAG: Final = 500
 """Entries without a cause that a trigger may be behind before its row says that they were read."""
 
@@ -147,6 +148,8 @@ class Loops:
         noted = 0
         with self._guarded("ledger"):
             self._platform.number_and_sign()
+        with self._guarded("runs"):
+            self._runs()
         with self._guarded("deployments"):
             self._deployments()
         with self._guarded("projects"):
@@ -159,6 +162,17 @@ class Loops:
     def _projects(self) -> list[Project]:
         with self._platform.ground.database.read() as tx:
             return list(PROJECT.scan(tx))
+
+    # runs
+
+    def _runs(self) -> None:
+        """End runs that nobody works on any more: their process is gone, or the time that they were lent for over."""
+        now = time.monotonic()
+        if now - self._looked.get("runs", -RUNS_S) < RUNS_S:
+            return
+        self._looked["runs"] = now
+        if lost := self._platform.lose_dead_runs():
+            self._say("runs_lost", "warning", runs=lost)
 
     # deployments
 

@@ -255,6 +255,14 @@ class Platform:
                     unit.say(What.RUN_ENDED, [run.id], project=run.project)
                     lending.give_back(unit, run)
 
+    def lose_dead_runs(self) -> list[str]:
+        """End runs whose process on this host is no more, and lent ones that are over their time. Returns their ids."""
+        with self.ground.database.read() as tx:
+            dead = [run.id for run in runs.running(tx) if runs.is_alive(run.owner) is False]
+        if dead:
+            self.mark_lost(dead)
+        return dead
+
     def _tidy(self, bundles: Bundles) -> None:
         """What dead processes left behind: staged files, data in the clear, lost runs, bundles not written."""
         if self.ground.database.read_only:
@@ -263,10 +271,7 @@ class Platform:
             bundles.reconcile_all(deep=self._server)
         self.staging.sweep()
         sweep_scratch(self.layout.scratch)
-        with self.ground.database.read() as tx:
-            dead = [run.id for run in runs.running(tx) if runs.is_alive(run.owner) is False]
-        if dead:
-            self.mark_lost(dead)
+        self.lose_dead_runs()
 
     # the first owner
 
