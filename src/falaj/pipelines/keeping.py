@@ -6,7 +6,7 @@ attempt. What was given up in the meantime commits nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
@@ -102,14 +102,42 @@ def registered(asset: Asset, version: Version, step: Step) -> Output:
     return Output(asset=asset, version=version, payload=made)
 
 
-def claim(ctx: Context, run: str, claimed: Sequence[Step]) -> None:
-    """Write down attempts of a run before they begin. Raises: StaleAttempt where the run has ended."""
+def claim(ctx: Context, run: Run, pipeline: Asset, wanted: Sequence[Step], once: Collection[str]) -> list[Step]:
+    """Write down attempts of a run before they begin.
+
+    Args:
+        pipeline: claims of one pipeline follow one another.
+        once: the keys that are computed once: what was committed under one of them meanwhile, or is being computed by
+            another run of this machine, is not claimed.
+    Returns: those that were claimed.
+    Raises: StaleAttempt where the run has ended.
+    """
     with ctx.begin() as unit:
-        add_claims(unit, run, claimed)
+        unit.lock(ASSET, pipeline.id)
+        free = [step for step in wanted if step.key not in once or not _is_made(ctx, unit.tx, step)]
+        if free:
+            add_claims(unit, run.id, free)
+    return free
+
+
+def _is_made(ctx: Context, tx: Transaction, step: Step) -> bool:
+    """Whether a key was committed, or somebody who is known to live computes it for another run."""
+    if committed(ctx, tx, step.key) is not None:
+        return True
+    rows = steps.underway(tx, step.project, step.key)
+    return any(runs.is_alive(row.owner) and _is_running(tx, row.run) for row in rows if row.run != step.run)
+
+
+def _is_running(tx: Transaction, run: str) -> bool:
+    row = RUN.get(tx, run)
+    return row is not None and row.state == "running"
 
 
 def add_claims(unit: Unit, run: str, claimed: Sequence[Step]) -> Entry:
-    """As `claim`, in an open unit. Raises: StaleAttempt; Exists where an attempt of that number was begun."""
+    """Write down attempts in an open unit, whoever else is at them.
+
+    Raises: StaleAttempt where the run has ended; Exists where an attempt of that number was begun.
+    """
     _check_running(unit, run)
     for step in claimed:
         unit.add(STEP, step)

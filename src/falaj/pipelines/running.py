@@ -79,11 +79,14 @@ class Runner:
         while True:
             self.board.settle(self._take_committed, self._register_all)
             self._launch(attempts)
-            if not self._underway:
+            elsewhere = [item for item in self.board.every() if item.state == "elsewhere"]
+            if not self._underway and not elsewhere:
                 return
             self._tell()
-            for ended in attempts.wait(LOOK_EVERY_S):
+            for ended in attempts.wait(LOOK_EVERY_S) if self._underway else _pause():
                 self._ended(ended)
+            for item in elsewhere:
+                item.state = "waiting"  # what another run computes is taken once it has committed
             if time.monotonic() - looked >= LOOK_EVERY_S:
                 looked = time.monotonic()
                 if keeping.is_ended(self.ctx, self.run_row.id):
@@ -106,13 +109,26 @@ class Runner:
             return False
         for item in ready:
             self._register(item)
-        return bool(ready)
+        return any(item.state != "elsewhere" for item in ready)
+
+    def _claim(self, claimed: list[tuple[Item, Step]]) -> list[Step]:
+        """Claim attempts; items that another run is at, or has just committed, wait for that."""
+        once = {item.key for item, _ in claimed if item.node.options.cache and not self.anew}
+        pipeline = self.plan.pipeline.asset
+        mine = keeping.claim(self.ctx, self.run_row, pipeline, [step for _, step in claimed], once)
+        for item, step in claimed:
+            if step not in mine:
+                item.state, item.attempts = "elsewhere", item.attempts - 1
+        return mine
 
     def _register(self, item: Item) -> None:
         began = time.monotonic()
-        item.attempts = 1
-        step = keeping.claimed(self.run_row, item.node.id, -1, "", 1, item.key, item.parts, registering.TIMEOUT_S)
-        keeping.claim(self.ctx, self.run_row.id, [step])
+        item.attempts += 1
+        step = keeping.claimed(
+            self.run_row, item.node.id, -1, "", item.attempts, item.key, item.parts, registering.TIMEOUT_S
+        )
+        if not self._claim([(item, step)]):
+            return
         try:
             path = Path(self.inputs.output(self.board.output_of(item.node.args["model"]))[0])
             item.output = registering.register(self.ctx, self.board, item, path, step, self.ctx.caller)
@@ -143,8 +159,10 @@ class Runner:
             return
         source = str(self.folder / "source")
         tasks = [(item, step, self.board.task(item, step, source, self.inputs)) for item, step in begun]
-        keeping.claim(self.ctx, self.run_row.id, [step for _, step in begun])
+        mine = self._claim(begun)
         for item, step, task in tasks:
+            if step not in mine:
+                continue
             self._numbers += 1
             folder = self.folder / "attempts" / str(self._numbers)
             item.state = "running"
@@ -175,6 +193,12 @@ class Runner:
         names = ", ".join(one.item.name for one in list(self._underway.values())[:4])
         every = list(self.board.every())
         self.ctx.progress(names, sum(item.output is not None for item in every), len(every))
+
+
+def _pause() -> tuple[Ended, ...]:
+    """Until another run may have come further."""
+    time.sleep(LOOK_EVERY_S)
+    return ()
 
 
 def failure(failed: list[Step], views: list[StepView]) -> StepFailed:

@@ -22,7 +22,7 @@ import msgspec
 from falaj.access import rules
 from falaj.core.encoding import moment
 from falaj.core.entries import What
-from falaj.core.errors import Conflict, FalajError, Invalid, Unavailable
+from falaj.core.errors import Conflict, FalajError, Forbidden, Invalid, Unavailable
 from falaj.core.records import RunState
 from falaj.data.views import StagedFile
 from falaj.door import Context, command, job, query, transfer
@@ -71,7 +71,7 @@ def begin(
     ctx.check_residency(f"{pipeline}: running")
     ends, given = lending.until(expires_in, ctx.caller), cleaned(params, "params")
     plan = plan_of(ctx, pipeline, given, {}, purpose)
-    _check_may_register(ctx, plan)
+    _check_may_carry_out(ctx, plan)
     unit, version = ctx.unit, plan.pipeline.version
     said = {
         "pipeline": f"{plan.graph.pipeline}:{version.number}",
@@ -96,8 +96,18 @@ def begin(
     )
 
 
-def _check_may_register(ctx: Context, plan: Plan) -> None:
-    """Raises: NotFound, Forbidden where the caller may not register what the run will, by the rights in use now."""
+def _check_may_carry_out(ctx: Context, plan: Plan) -> None:
+    """Whether the run could come to its end: its steps by the caller's role on runs, its models by the rights in use.
+
+    Raises: NotFound, Forbidden.
+    """
+    caller = msgspec.structs.replace(ctx.caller, token=None)  # as the token of the run will be: good for it alone
+    steps = ctx.door.decide(caller, "step.claim", (f"run:{ctx.project.name}/new",), ctx.snapshot)
+    if not steps.allowed:
+        raise Forbidden(
+            f"{plan.graph.pipeline}: who lends a run carries its steps out, as {lending.ROLE} on the project",
+            next_step=f"falaj pipeline run {plan.graph.pipeline} needs no role but that on the pipeline and its data",
+        )
     for node in plan.graph.nodes:
         if node.sort != "register" or ctx.snapshot is None:
             continue
@@ -364,7 +374,8 @@ def _register_all(ctx: Context, desk: Desk, folder: Path) -> None:
         row = keeping.claimed(
             desk.run, one.node.id, -1, "", number, one.key, one.parts, registering.TIMEOUT_S, runs.this_process()
         )
-        keeping.claim(ctx, desk.run.id, [row])
+        if not keeping.claim(ctx, desk.run, desk.plan.pipeline.asset, [row], {one.key}):
+            continue  # another run registers it at this moment: who asks again finds it
         try:
             path = Path(Inputs(ctx, folder).output(board.output_of(one.node.args["model"]))[0])
             registering.register(ctx, board, one, path, row, desk.caller)

@@ -68,6 +68,12 @@ def committed(tx: Transaction, project: str, key: str) -> list[Step]:
     return STEP.where(tx, clause, {"project": project, "key": key}, limit=20)
 
 
+def underway(tx: Transaction, project: str, key: str) -> list[Step]:
+    """The attempts that were claimed under a key and have not ended, as far as anybody wrote that down."""
+    clause = "project = :project AND key = :key AND state = 'running'"
+    return STEP.where(tx, clause, {"project": project, "key": key}, limit=20)
+
+
 def of_run(tx: Transaction, run: str) -> list[Step]:
     """Every attempt of a run, by step, item and attempt."""
     return STEP.where(tx, "run = :run ORDER BY started_at, step, item, attempt", {"run": run}, limit=100_000)
