@@ -1,6 +1,6 @@
 """An isolated step with its commit beside a bare fork of the same parent with the same commit; a cached run as a whole.
 
-Usage: python -m benchmarks.steps [--steps N] [--rounds N] [--runs N] [--folder DIR]
+Usage: python -m benchmarks.steps [--steps N] [--rounds N] [--runs N] [--preload MODULE] [--folder DIR]
 
 Steps run one after the other, each in a process forked from one that has scikit-learn imported. What a step takes is
 the time between two commits. The statements that it writes (its claim and its commit, two transactions) are noted once,
@@ -27,7 +27,8 @@ from benchmarks.measure import Loads, bar, median, recorded, result, show, spawn
 from benchmarks.ref_move import noting
 from falaj import capture
 from falaj.engines import parent
-from falaj.engines.local import LocalEngine, surroundings
+from falaj.engines.keeper import surroundings
+from falaj.engines.local import LocalEngine
 from falaj.pipelines import sending
 from falaj.pipelines.engine import ENGINE
 from falaj.platform import Platform
@@ -36,11 +37,9 @@ from falaj.store.steps import of_run
 
 PROJECT, DATABASE = "flights", ".falaj/falaj.db"
 PIPELINE = """
-from sklearn.linear_model import LogisticRegression
+import {preload}
 
 import falaj as fj
-
-assert LogisticRegression
 
 @fj.step
 def add(n: int, *, salt: int) -> int:
@@ -54,16 +53,16 @@ def sums(ns: list[int], salt: int):
 def chain(salt: int = 1):
     add(add(add(1, salt=salt), salt=2), salt=3)
 """
-MODULES = (*parent.OURS, "falaj.engines.parent", "sklearn.linear_model")
+MODULES = (*parent.OURS, "falaj.engines.parent")
 
 
 class Store:
     """A store with the pipeline, open in this process; attempts run one at a time."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, preload: str) -> None:
         place.mkdir(exist_ok=True)
         (place / "falaj.toml").write_text(f'project = "{PROJECT}"\n', encoding="utf-8")
-        (place / "pipeline.py").write_text(PIPELINE, encoding="utf-8")
+        (place / "pipeline.py").write_text(PIPELINE.format(preload=preload), encoding="utf-8")
         self.platform = Platform.create(place, PROJECT)
         self.platform.ground.fill(ENGINE, lambda: LocalEngine(capture.environment, cores=1))
         self.session = self.platform.session(PROJECT)
@@ -93,15 +92,15 @@ def batches(transactions: list[list[Statement]], steps: int) -> list[tuple[list[
     return list(zip(mine[::2], mine[1::2], strict=True))
 
 
-def measure(folder: Path, steps: int, rounds: int) -> tuple[list[float], list[float]]:
+def measure(folder: Path, preload: str, steps: int, rounds: int) -> tuple[list[float], list[float]]:
     """Milliseconds of isolated steps, and of bare ones."""
-    store = Store(folder / "base")
+    store = Store(folder / "base", preload)
     store.keep()
     store.sums(2, 0)
     store.platform.close()
     for name in ("noted", "bare"):
         shutil.copytree(folder / "base", folder / name)
-    noted = Store(folder / "noted")
+    noted = Store(folder / "noted", preload)
     written = noting(noted.database)
     whole: list[list[list[Statement]]] = []
     for salt in range(1, rounds + 1):
@@ -110,8 +109,8 @@ def measure(folder: Path, steps: int, rounds: int) -> tuple[list[float], list[fl
         whole.append(list(written))
     noted.platform.close()
     ours, bare = list[float](), list[float]()
-    store, limit = Store(folder / "base"), Bare(folder / "bare" / DATABASE)
-    with Forks(MODULES, surroundings()) as forks:
+    store, limit = Store(folder / "base", preload), Bare(folder / "bare" / DATABASE)
+    with Forks((*MODULES, preload), surroundings()) as forks:
         for salt in range(1, rounds + 1):
             ours += store.sums(steps, salt)
             pairs = iter(batches(whole[salt - 1], steps))
@@ -139,9 +138,9 @@ def _bare(limit: Bare, forks: Forks, file: Path, pair: tuple[list[Statement], li
     return (time.perf_counter() - begin) * 1000
 
 
-def cached(folder: Path, runs: int) -> tuple[list[float], list[float], float]:
+def cached(folder: Path, preload: str, runs: int) -> tuple[list[float], list[float], float]:
     """Wall and processor seconds of a run that computes nothing, as a command; wall of the first one."""
-    store = Store(folder / "cached")
+    store = Store(folder / "cached", preload)
     store.platform.close()
     words = ["-m", "falaj.cli.main", "-C", str(folder / "cached"), "-q", "pipeline", "run", "chain"]
     first = spawned(words).wall_s
@@ -155,19 +154,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=25, metavar="N", help="of a batch")
     parser.add_argument("--rounds", type=int, default=6, metavar="N")
     parser.add_argument("--runs", type=int, default=7, metavar="N", help="cached runs")
+    parser.add_argument("--preload", default="sklearn.linear_model", metavar="MODULE", help="what the steps import")
     parser.add_argument("--folder", help="where the stores lie (default: the temporary folder)")
     given = parser.parse_args(argv)
     loads = Loads()
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        ours, bare = measure(Path(folder), given.steps, given.rounds)
-        wall, cpu, first = cached(Path(folder), given.runs)
+        ours, bare = measure(Path(folder), given.preload, given.steps, given.rounds)
+        wall, cpu, first = cached(Path(folder), given.preload, given.runs)
     bars = [
         bar("isolated step with commit, scikit-learn preloaded", "ms", median(ours), median(bare), at_most=2.0),
         bar("cached pipeline run, whole command", "s", median(wall), at_most=1.5),
     ]
     others = [
         recorded("cached pipeline run, processor time", "s", median(cpu)),
-        recorded("first run of three steps, whole command, scikit-learn imported", "s", first),
+        recorded(f"first run of three steps, whole command, {given.preload} imported", "s", first),
     ]
     facts = {"step_ms": spread(ours), "bare_ms": spread(bare), "cached_s": spread(wall, 3), "python": sys.version}
     show(result("steps", loads, bars, others, steps=given.steps, rounds=given.rounds, **facts))

@@ -20,7 +20,7 @@ SMALL = {
     "http": ["--requests", "60", "--rounds", "1"],
     "drift": ["--rows", "2000", "--rounds", "1"],
     "features": ["--rows", "500", "--events", "20000", "--months", "1", "--rounds", "1"],
-    "steps": ["--steps", "3", "--rounds", "1", "--runs", "1"],
+    "steps": ["--steps", "3", "--rounds", "1", "--runs", "1", "--preload", "colorsys"],
 }
 
 
