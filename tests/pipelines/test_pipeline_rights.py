@@ -76,6 +76,12 @@ def test_who_may_not_read_the_data_gets_no_result_that_was_made_from_it(served: 
         vera.call("pipeline.run", pipeline="p")
     with pytest.raises(NotFound):  # nor may she bring any bytes
         keep(vera, tmp_path)
+    # On one pipeline alone: it is run, by Falaj; a run of it is not lent, since nobody else could work on it.
+    mona = served.person("mona", ("viewer", "project:flights"), ("contributor", "asset:flights/pipeline/p"))
+    assert mona.call("pipeline.run", pipeline="p").cached == 2
+    with pytest.raises(Forbidden, match="as contributor on the project"):
+        mona.call("pipeline.begin", pipeline="p")
+    assert not [one for one in mona.call("run.list").items if one.state == "running"]
 
 
 def test_source_that_is_none_is_refused_and_nothing_is_kept(served: Served, tmp_path: Path) -> None:
