@@ -374,7 +374,8 @@ def _register_all(ctx: Context, desk: Desk, folder: Path) -> None:
         row = keeping.claimed(
             desk.run, one.node.id, -1, "", number, one.key, one.parts, registering.TIMEOUT_S, runs.this_process()
         )
-        keeping.claim(ctx, desk.run.id, [row])
+        if not keeping.claim(ctx, desk.run, desk.plan.pipeline.asset, [row], {one.key}):
+            continue  # another run registers it at this moment: who asks again finds it
         try:
             path = Path(Inputs(ctx, folder).output(board.output_of(one.node.args["model"]))[0])
             registering.register(ctx, board, one, path, row, desk.caller)
