@@ -5,6 +5,7 @@ import os
 from hypothesis import settings
 
 pytest_plugins = [
+    "tests.parts.environments",
     "tests.parts.network",
     "tests.parts.postgres",
     "tests.parts.programs",

@@ -1,0 +1,1 @@
+"""Environments made from locks: exact distributions, built once, named by digest."""
