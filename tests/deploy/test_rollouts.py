@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +13,11 @@ import pytest
 
 from falaj.cli.commands.deploy import RolloutEnded, watch
 from falaj.core.bundle import FULL
-from falaj.core.errors import Conflict, FalajError, NotFound, Refused
+from falaj.core.errors import Conflict, FalajError, NotFound, Refused, Unavailable
 from falaj.deploy.bundles import BUNDLES
-from falaj.deploy.errors import NoRollout, RolloutUnderway
+from falaj.deploy.errors import LogBusy, NoRollout, RolloutUnderway
+from falaj.models.errors import ModelNotPromoted
+from falaj.store.errors import RollbackRefused
 from falaj.store.rows import PROPOSAL, VERDICT
 from tests.deploy.fleet import APPROVAL, LIMITS, PLAN, Fleet, Ship
 from tests.deploy.lines import spread
@@ -329,6 +332,42 @@ def test_a_deployment_is_called_by_its_name_and_by_its_ref(fleet):
             fleet.owner.call("deploy.status", deployment=text)
 
 
+def test_a_served_ref_goes_nowhere_that_no_gate_let_it(fleet):
+    """v1 held the ref before a gate guarded it; v2 was let in, and v3 is on its way."""
+    plan = "rollout: {canary: [10%, 50%, 100%], bake: 100 requests}\n"
+    ref = "earlier"
+    ship = Ship(fleet, ref)
+    assert ship.promote(1).sort == "move"
+    gate = {"path": f"gates/{ref}.yaml", "text": f"gate: {ref}\nguards: [kite@{ref}]\nrules:\n  - check: signature\n"}
+    fleet.world.apply(gate, {"path": f"deploy/{ref}.yaml", "text": f"deployment: {ref}\nmodel: kite@{ref}\n{plan}"})
+    assert (ship.promote(2).sort, ship.promote(3).sort) == ("promote", "rollout")
+    with pytest.raises(RollbackRefused, match=f"kite@{ref}: no gate let v1 in") as caught:
+        fleet.owner.call("ref.rollback", thing=f"kite@{ref}")
+    assert f"falaj promote kite@{ref} 1" in caught.value.next_step
+    assert (ship.holds, ship.shares(), ship.status().rollout.state) == (2, {2: 9000, 3: 1000}, "running")
+    database = fleet.world.platform.ground.database
+    with database.write() as tx:  # a state that no transaction of ours leaves behind
+        tx.run("UPDATE rollout SET state = 'aborted' WHERE id = :id", {"id": ship.rollouts()[0].id})
+    bundles = fleet.world.platform.ground.port(BUNDLES)
+    with pytest.raises(ModelNotPromoted, match="v3 is not used"):
+        bundles.reconcile(ship.row.deployment, deep=True)
+    with database.write() as tx:
+        tx.run("UPDATE rollout SET state = 'running' WHERE id = :id", {"id": ship.rollouts()[0].id})
+    ship.call("deploy.abort")
+
+
+def test_who_takes_the_gate_away_ends_what_goes_out_and_not_what_was_let_in(fleet):
+    ship = fleet.deploy()
+    ship.promote(2)
+    text = f"gate: {ship.name}\nguards: [kite@nowhere]\nrules:\n  - check: signature\n"
+    applied = fleet.world.apply({"path": f"gates/{ship.name}.yaml", "text": text})
+    _person(fleet, f"omar-{ship.name}").call("ref.approve", proposal=applied.files[0].proposal)
+    turn = ship.tick()
+    assert (turn.action, ship.holds, ship.shares()) == ("abort", 1, {1: FULL})
+    assert "no gate guards" in turn.text
+    same(ship)
+
+
 def test_only_maintainers_change_a_rollout(fleet):
     ship = fleet.deploy()
     ship.promote(2)
@@ -355,6 +394,56 @@ def test_whoever_comes_next_writes_what_was_not_written(fleet):
     file = ship.written.models["2"].files[0]
     assert ship.folder.file("2", file)
     assert not bundles.reconcile(ship.row.deployment), "what is right is left alone"
+
+
+def test_an_idle_look_opens_no_key_and_waits_for_nobody(fleet):
+    """The signing key is away and another process holds the folder: where nothing is due, neither is asked for."""
+    ship = fleet.deploy()
+    deployment, bundles = ship.row.deployment, fleet.world.platform.ground.port(BUNDLES)
+    database = fleet.world.platform.ground.database
+    hide = "UPDATE wrapped_key SET wrapped = :wrapped WHERE purpose = 'serving'"
+    with database.write() as tx:
+        (kept,) = tx.row("SELECT wrapped FROM wrapped_key WHERE purpose = 'serving'")
+        tx.run(hide, {"wrapped": b"away"})
+    holder = os.open(ship.folder.root, os.O_RDONLY)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    assert not bundles.reconcile(deployment)
+    (ship.folder.root / "current").unlink()
+    assert not bundles.reconcile(deployment, wait_s=0), "left to whoever writes"
+    with pytest.raises(Unavailable, match="another process writes"):
+        bundles.reconcile(deployment, wait_s=0.01)
+    os.close(holder)
+    with pytest.raises(FalajError):
+        bundles.reconcile(deployment)
+    with database.write() as tx:
+        tx.run(hide, {"wrapped": kept})
+    assert bundles.reconcile(deployment)
+    same(ship)
+
+
+def test_what_is_retired_is_revoked_without_a_change_of_routes(fleet):
+    ship = fleet.deploy()
+    fifth = fleet.world.register(town_model(7))
+    fleet.owner.call("version.retire", thing=f"model/kite:{fifth}")
+    before = len(ship.written.revoked)
+    assert fleet.world.platform.ground.port(BUNDLES).reconcile(ship.row.deployment)
+    assert len(ship.written.revoked) == before + 1
+
+
+def test_a_turn_does_not_wait_for_whoever_reads_the_log(fleet):
+    """Inside a transaction nobody waits: the log as another thread had read it is good enough, or it is for later."""
+    ship, other = fleet.deploy(), fleet.deploy()
+    ship.promote(2)
+    bundles = fleet.world.platform.ground.port(BUNDLES)
+    ship.traffic(3000)
+    with bundles._reading_of(ship.row.deployment), ThreadPoolExecutor(1) as pool:
+        assert pool.submit(ship.tick).result(20).action == "wait"
+        assert pool.submit(other.status).result(20).routes
+    assert ship.tick().action == "advance"
+    with bundles._reading_of(ship.row.deployment), ThreadPoolExecutor(1) as pool:
+        assert pool.submit(ship.tick).result(20).text == "the prediction log is being read"
+        with pytest.raises(LogBusy):
+            pool.submit(ship.call, "deploy.advance").result(20)
 
 
 def test_a_state_without_its_entry_is_found(fleet):
@@ -386,6 +475,10 @@ def test_old_segments_go_when_the_deployment_says_so(fleet):
     assert len(ship.entries("predictions.expired")) == 1
     ship.tick()
     assert len(ship.entries("predictions.expired")) == 1
+    stuck = ship.folder.log / "0.jsonl"
+    stuck.mkdir()  # what cannot be removed fails nothing that was committed
+    os.utime(stuck, (1_000_000_000, 1_000_000_000))
+    assert ship.tick().action == "none"
 
 
 def test_conflicts_name_what_is_there(fleet):

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from falaj.cli.commands.watch import WorkWaits
 from falaj.cli.main import main
+from falaj.core.encoding import moment
 from falaj.platform import Platform
 from falaj.platform.loops import Loops
+from falaj.platform.waiting import Waiting
 from tests.pipelines.house import Project
 from tests.platform.places import rows
 from tests.triggers.test_trigger_kills import GATE, PIPELINE, TRIGGER
@@ -171,6 +176,46 @@ def test_all_of_the_conditions_start_once_each_was_met_and_what_comes_in_a_pause
     project.add_data(500)
     assert states() == ["covered", "covered", "done", "met"]
     assert [one.covered_by for one in history(project)] == [None, None, 3, 3]
+
+
+def test_who_ends_says_what_is_left_and_until_when(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    """A start rests where it failed before its row says so, and after three attempts; no round follows another."""
+    prepared(project, WAITING, TRIGGER)
+    project.add_data(100)
+    told = {"sort": "start", "project": "flights", "name": "again", "start": 1}
+    assert Loops(project.platform, Said(), starts=0).until_idle() == [Waiting(**told)]
+    database = project.platform.ground.database
+    with database.write() as tx:
+        tx.run("ALTER TABLE run RENAME TO elsewhere")
+    at = moment(datetime.now(UTC))
+    (left,) = Loops(project.platform, said := Said()).until_idle()
+    assert (left.start, left.attempt, left.until > at) == (1, 1, True), said.events
+    with database.write() as tx:
+        tx.run("ALTER TABLE elsewhere RENAME TO run")
+        at = moment(datetime.now(UTC) + timedelta(hours=1))
+        tx.run("UPDATE trigger_start SET attempt = 3, began_at = :at", {"at": at})
+    project.platform.close()
+    assert main(["-C", str(project.folder), "watch", "--once", "--json"]) == WorkWaits.exit_code
+    error = json.loads(capsys.readouterr().out)
+    assert error["code"] == "work_waits"
+    assert "again: start 1 waits until" in error["message"]
+    (waits,) = error["facts"]["waiting"]
+    assert waits["until"] > at
+    assert {**waits, "until": ""} == {**told, "attempt": 3, "until": "", "why": ""}
+
+
+def test_a_thread_that_cannot_be_had_is_asked_for_again(project: Project) -> None:
+    prepared(project, PIPELINE, TRIGGER.replace("propose: late@production\n", ""))
+    project.add_data(100)
+    loops = Loops(project.platform, said := Said())
+    before = threading.stack_size(1 << 50)  # no machine has room for it
+    try:
+        loops.round()
+    finally:
+        threading.stack_size(before)
+    assert (loops.running, loops.failures, len(said.of("loop_failed"))) == (0, 1, 1)
+    assert loops.until_idle() == []
+    assert history(project)[0].state == "done"
 
 
 def test_a_loop_outlives_what_fails(project: Project) -> None:

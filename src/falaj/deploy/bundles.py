@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -22,20 +23,22 @@ from msgspec.structs import replace
 from falaj.core import bundle as b
 from falaj.core.bundle_folder import BundleFolder
 from falaj.core.encoding import moment, parse_moment
-from falaj.core.errors import FalajError
+from falaj.core.errors import FalajError, Unavailable
 from falaj.core.names import Thing
 from falaj.core.records import Asset, Project, Ref, Version
 from falaj.data.records import DatasetVersion
 from falaj.deploy import rules
+from falaj.deploy.errors import LogBusy
 from falaj.deploy.following import all_in_force, asset_of
 from falaj.deploy.records import Deployment
+from falaj.deploy.rules import Evidence
 from falaj.deploy.tally import Tally
 from falaj.models.records import Model
 from falaj.models.verification import admitted
 from falaj.store.ground import Ground
 from falaj.store.metadata import Transaction
-from falaj.store.rollouts import ROLLOUT, Routing, routing
-from falaj.store.rows import PROJECT, VERSION
+from falaj.store.rollouts import ROLLOUT, Routing, not_live, routing
+from falaj.store.rows import PROJECT
 
 BUNDLES: Final = "bundles"
 """The port by its name; see `store.ground`."""
@@ -43,6 +46,9 @@ LEASE: Final = timedelta(hours=1)
 RENEW: Final = timedelta(minutes=15)
 NEWEST: Final = 2
 MOST_REVOKED: Final = 1_000
+WAIT_S: Final = 10.0
+"""How long a writer waits for another one, which may be placing a large model."""
+_POLL_S: Final = 0.002
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +88,7 @@ class Bundles:
         self._ground, self._root, self._home = ground, root, home
         self._problems: dict[str, str] = {}
         self._tallies: dict[str, Tally] = {}
-        self._reading = threading.Lock()
+        self._readings: dict[str, threading.Lock] = {}
 
     # writing
 
@@ -93,20 +99,29 @@ class Bundles:
         except (FalajError, OSError) as error:
             self._problems[deployment] = str(error)
 
-    def reconcile(self, deployment: str, *, deep: bool = False) -> bool:
+    def reconcile(self, deployment: str, *, deep: bool = False, wait_s: float = WAIT_S) -> bool:
         """Make a deployment's folder say what its routing row says, and renew its lease where that is old.
+
+        Where all is as it should be, that is one small read, without a lock and without the signing key.
 
         Args:
             deployment: id of its asset.
             deep: look at every file of every model, whatever the document in force says.
+            wait_s: how long to wait while another process writes; 0 leaves the work to that one.
         Returns: whether anything was written.
-        Raises: FalajError of keys and contents; OSError.
+        Raises: FalajError of keys and contents, Unavailable where another wrote all the while; OSError.
         """
         with self._ground.database.read() as tx:
-            if routing(tx, deployment) is None:
+            row = routing(tx, deployment)
+            if row is None:
                 return False
             folder, keys = self._folder(tx, deployment), self._public(tx, deployment)
-        with _alone(folder.root):
+            if not deep and _says(_in_force(folder, keys), row, self.key(tx, row.project), self._revoked(tx, row)):
+                self._problems.pop(deployment, None)
+                return False
+        with _alone(folder.root, wait_s) as is_mine:
+            if not is_mine:
+                return False
             with self._ground.database.read() as tx:
                 wanted = self._wanted(tx, deployment)
                 signer = self._ground.keys.reading(tx).signing_key("serving", wanted.bundle.project)
@@ -121,12 +136,12 @@ class Bundles:
         self._problems.pop(deployment, None)
         return True
 
-    def reconcile_all(self, *, deep: bool = False) -> dict[str, str]:
+    def reconcile_all(self, *, deep: bool = False, wait_s: float = WAIT_S) -> dict[str, str]:
         """Reconcile every deployment in force; returns what went wrong, by the deployment's name."""
         wrong = {}
         for place in self.places():
             try:
-                self.reconcile(place.asset, deep=deep)
+                self.reconcile(place.asset, deep=deep, wait_s=wait_s)
             except (FalajError, OSError) as error:
                 wrong[place.name] = self._problems[place.asset] = str(error)
         return wrong
@@ -176,13 +191,39 @@ class Bundles:
         Raises: Damaged for a line of the log that is none.
         """
         log = self.log(tx, row.deployment)
-        with self._reading:
-            found = self._tallies.get(row.deployment)
-            if found is None or found.revision != row.revision:
-                newest = None if len(row.routes) > 1 else NEWEST
-                found = self._tallies[row.deployment] = Tally(row.revision, parse_moment(row.at), newest=newest)
-            found.read(log)
-            yield found
+        with self._reading_of(row.deployment):
+            yield self._read_on(log, row)
+
+    def evidence(self, tx: Transaction, row: Routing) -> Evidence:
+        """What was answered under a routing table, for a transaction that changes it: nobody waits in there.
+
+        While another thread reads the log, it is what that one had found so far, which is as good as asking a moment
+        earlier.
+
+        Raises: as `tally`; LogBusy where another reads it for the first time.
+        """
+        reading = self._reading_of(row.deployment)
+        if reading.acquire(blocking=False):
+            try:
+                return self._read_on(self.log(tx, row.deployment), row).evidence()
+            finally:
+                reading.release()
+        found = self._tallies.get(row.deployment)
+        if found is None or found.revision != row.revision or found.known is None:
+            raise LogBusy("the prediction log is being read at this moment", next_step="try again in a moment")
+        return found.known
+
+    def _reading_of(self, deployment: str) -> threading.Lock:
+        """Who reads the log of a deployment reads it alone; others read theirs."""
+        return self._readings.setdefault(deployment, threading.Lock())
+
+    def _read_on(self, log: Path, row: Routing) -> Tally:
+        found = self._tallies.get(row.deployment)
+        if found is None or found.revision != row.revision:
+            newest = None if len(row.routes) > 1 else NEWEST
+            found = self._tallies[row.deployment] = Tally(row.revision, parse_moment(row.at), newest=newest)
+        found.read(log)
+        return found
 
     # inside
 
@@ -208,8 +249,6 @@ class Bundles:
         kept = {n: v for n, v in versions.items() if v.state == "live" or any(r.version == n for r in row.routes)}
         models = {n: self._model(tx, asset, holder, row, v) for n, v in kept.items()}
         drop = {name for v in kept.values() for name in self._dropped(tx, asset, catalog.payload(asset, v), config)}
-        clause = "asset = :asset AND state <> 'live' ORDER BY number DESC"  # servers hold none of the oldest any more
-        refused = VERSION.where(tx, clause, {"asset": asset.id}, limit=MOST_REVOKED)
         wanted = b.Bundle(
             project=asset.project,
             deployment=of.name,
@@ -219,19 +258,24 @@ class Bundles:
             routes=row.routes,
             models={str(number): model for number, model in models.items()},
             log=b.LogRule(drop=tuple(sorted(drop))),
-            revoked=tuple(sorted(v.digest for v in refused if v.number not in kept)),
+            revoked=self._revoked(tx, row),
             previous=row.previous,
         )
         return Wanted(bundle=wanted, versions=tuple(kept.values()))
+
+    def _revoked(self, tx: Transaction, row: Routing) -> tuple[str, ...]:
+        """Digests of versions that may not be served; of the newest, since servers hold none of the oldest any more."""
+        routed = {route.version for route in row.routes}
+        return tuple(sorted(d for number, d in not_live(tx, row.asset, MOST_REVOKED) if number not in routed))
 
     def _model(self, tx: Transaction, asset: Asset, holder: Ref, row: Routing, version: Version) -> b.BundleModel:
         """A version as servers know it. Raises: ModelNotPromoted where no gate let it in."""
         model: Model = self._ground.catalog.payload(asset, version)
         rollout = ROLLOUT.get(tx, row.rollout) if row.rollout else None
-        if rollout is not None and rollout.candidate == version.number:
+        if rollout is not None and rollout.candidate == version.number and rollout.state in {"running", "paused"}:
             verdict = rollout.verdicts[0]
         else:
-            verdict = admitted(tx, self._ground.catalog, asset, version, holder).id
+            verdict = admitted(tx, self._ground.catalog, asset, version, holder, guarded=False).id
         return b.BundleModel(
             format=model.format,
             files=tuple(b.BundleFile(path=f.path, sha256=f.sha256, size_bytes=f.size_bytes) for f in model.files),
@@ -298,6 +342,15 @@ def _served(folder: BundleFolder) -> int | None:
         return None
 
 
+def _says(there: tuple[b.Bundle, str] | None, row: Routing, key: str, revoked: tuple[str, ...]) -> bool:
+    """Whether a document in force says what it should: all else in it follows from these, and none of it changes."""
+    if there is None:
+        return False
+    found, signed_by = there
+    is_young = datetime.now(UTC) - parse_moment(found.issued_at) <= RENEW
+    return is_young and signed_by == key and (found.revision, found.revoked) == (row.revision, revoked)
+
+
 def _is_due(there: tuple[b.Bundle, str], wanted: b.Bundle, key: str) -> bool:
     """Whether the document in force says something else, was signed by an earlier key, or has an old lease."""
     found, signed_by = there
@@ -307,12 +360,30 @@ def _is_due(there: tuple[b.Bundle, str], wanted: b.Bundle, key: str) -> bool:
 
 
 @contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    """One writer at a time, over all processes."""
+def _alone(root: Path, wait_s: float) -> Iterator[bool]:
+    """One writer at a time, over all processes.
+
+    Yields: whether that is this one; false only for who does not wait at all.
+    Raises: Unavailable where another wrote all the while.
+    """
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
     handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        is_mine = _taken(handle, time.monotonic() + wait_s)
+        if not is_mine and wait_s:
+            raise Unavailable(f"{root.name}: another process writes this bundle", next_step="see whether it hangs")
+        yield is_mine
     finally:
         os.close(handle)
+
+
+def _taken(handle: int, until: float) -> bool:
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(_POLL_S)
+        else:
+            return True

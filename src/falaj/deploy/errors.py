@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from falaj.core.errors import Conflict, Refused
+from falaj.core.errors import Conflict, Refused, Unavailable
 
 
 class RolloutUnderway(Conflict):
@@ -15,6 +15,12 @@ class NoRollout(Conflict):
     """There is no rollout underway, or it is not in the state that the command is for."""
 
     code = "no_rollout"
+
+
+class LogBusy(Unavailable):
+    """The prediction log is being read for the first time since the routes changed; there is no evidence yet."""
+
+    code = "log_busy"
 
 
 class RefDeployed(Refused):

@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from falaj.core.bundle import FULL, Route
+from falaj.core.errors import Refused
 from falaj.core.ids import new_id
 from falaj.core.names import Thing
 from falaj.core.records import Asset, Ref, RefMove
@@ -22,6 +23,7 @@ from falaj.models.errors import ModelNotPromoted
 from falaj.models.kinds import MODEL
 from falaj.models.verification import admitted
 from falaj.store.catalog import Catalog
+from falaj.store.errors import RollbackRefused
 from falaj.store.keys.sql import StoreKeys
 from falaj.store.metadata import Transaction
 from falaj.store.rollouts import ROLLOUT, ROUTING, Move, Rollout, RolloutState, Routing, routing, underway
@@ -122,18 +124,25 @@ class Deployments:
         return rollout
 
     def moved(self, unit: Unit, asset: Asset, move: RefMove) -> None:
-        """Route by where a ref is now; a rollout to it that has not ended is over. Or: a deployment came into force."""
+        """Route by where a ref is now; a rollout to it that has not ended is over. Or: a deployment came into force.
+
+        Raises: RollbackRefused, NotGated where the ref is served from, and no gate let in what it would hold.
+        """
         if asset.kind == DEPLOYMENT.name and move.ref == "main":
             self._came_into_force(unit, asset)
         if asset.kind != MODEL.name:
             return
         if (follower := self._follower(unit.tx, asset, move.ref)) is None:
             return
+        is_served = routing(unit.tx, follower.asset.id) is not None
+        holder = self._catalog.ref(unit.tx, asset, move.ref)
+        is_admitted = holder is not None and self._is_admitted(unit.tx, asset, holder, is_served=is_served)
+        if is_served and not is_admitted:
+            raise _past_the_gate(asset, move, follower.asset.name)
         if (rollout := underway(unit.tx, follower.asset.id, lock=True)) is not None:
             self.end(unit, rollout, "aborted", f"{asset.name}@{move.ref} went to v{move.version}")
-        holder = self._catalog.ref(unit.tx, asset, move.ref)
-        if holder is not None and self._is_admitted(unit.tx, asset, holder):
-            self._route(unit, follower, asset, holder.version, None)
+        if is_admitted:
+            self._route(unit, follower, asset, move.version, None)
 
     # what the operations do
 
@@ -175,9 +184,10 @@ class Deployments:
         assert follower is not None  # noqa: S101  a `main` never goes away
         return follower, asset_of(tx, rollout.asset)
 
-    def _is_admitted(self, tx: Transaction, asset: Asset, holder: Ref) -> bool:
+    def _is_admitted(self, tx: Transaction, asset: Asset, holder: Ref, *, is_served: bool) -> bool:
+        version = self._catalog.version(tx, asset, holder.version)
         try:
-            admitted(tx, self._catalog, asset, self._catalog.version(tx, asset, holder.version), holder)
+            admitted(tx, self._catalog, asset, version, holder, guarded=not is_served)
         except ModelNotPromoted:
             return False
         return True
@@ -195,7 +205,8 @@ class Deployments:
         if not self._keys.reading(unit.tx).verify_keys("serving", asset.project):
             self._keys.begin(unit).create_signing_key("serving", asset.project)
         holder = self._catalog.ref(unit.tx, model, follows.ref or "") if model else None
-        if model is None or holder is None or not self._is_admitted(unit.tx, model, holder):
+        is_served = last is not None
+        if model is None or holder is None or not self._is_admitted(unit.tx, model, holder, is_served=is_served):
             return
         rollout = underway(unit.tx, asset.id, lock=True)
         if rollout is not None:
@@ -252,3 +263,11 @@ class Deployments:
         let_in = {m.version for m in moves if m.sort == "promote"}
         before = dict.fromkeys(m.version for m in moves if m.version in let_in and m.version not in routed)
         return tuple(before)[:HELD]
+
+
+def _past_the_gate(asset: Asset, move: RefMove, deployment: str) -> Refused:
+    """A ref that is served from goes nowhere that no gate let it: servers would answer by what it does not hold."""
+    where = f"{asset.name}@{move.ref}"
+    why = f"{where}: no gate let v{move.version} in, and deployment {deployment} serves what this ref holds"
+    next_step = f"falaj promote {where} {move.version}, which its gate judges; or go back to another version"
+    return (RollbackRefused if move.sort == "rollback" else NotGated)(why, next_step=next_step)

@@ -7,6 +7,8 @@ one transaction with its entry. Whoever kills it loses nothing: the next turn re
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -25,7 +27,7 @@ from falaj.core.names import Thing, printable
 from falaj.core.records import Proposal, Ref
 from falaj.deploy import rules
 from falaj.deploy.bundles import BUNDLES, Bundles
-from falaj.deploy.errors import NoRollout
+from falaj.deploy.errors import LogBusy, NoRollout, NotGated
 from falaj.deploy.following import Deployments, InForce, asset_of, in_force
 from falaj.deploy.kinds import DEPLOYMENT
 from falaj.deploy.records import Deployment
@@ -85,7 +87,10 @@ def tick(ctx: Context, deployment: str) -> Turn:
         return Turn(deployment=found.asset.name, action="none", text="no rollout is underway")
     if (wrong := _fallen(ctx, rollout)) is not None:
         return _taken_back(ctx, found, rollout, "abort", wrong, ())
-    decision = _decided(ctx, rollout)
+    try:
+        decision = _decided(ctx, rollout)
+    except LogBusy:
+        decision = rules.Decision(action="wait", step=rollout.step, text="the prediction log is being read")
     match decision.action:
         case "fail":
             return _taken_back(ctx, found, rollout, "fail", decision.text, decision.findings)
@@ -193,13 +198,12 @@ def _decided(ctx: Context, rollout: Rollout) -> rules.Decision:
     tx = ctx.tx
     row = routing(tx, rollout.deployment)
     assert row is not None  # noqa: S101  a rollout has routed
-    with _bundles(ctx).tally(tx, row) as tally:
-        return _decision(_plan(ctx, tx, rollout), rollout, tally)
+    return _decision(_plan(ctx, tx, rollout), rollout, _bundles(ctx).evidence(tx, row))
 
 
-def _decision(plan: Deployment, rollout: Rollout, tally: Tally) -> rules.Decision:
+def _decision(plan: Deployment, rollout: Rollout, evidence: rules.Evidence) -> rules.Decision:
     position = rules.Position(step=rollout.step, state="paused" if rollout.state == "paused" else "running")
-    return rules.next_step(position, plan.rollout, plan.rollback, tally.evidence())
+    return rules.next_step(position, plan.rollout, plan.rollback, evidence)
 
 
 def _fallen(ctx: Context, rollout: Rollout) -> str | None:
@@ -220,7 +224,11 @@ def _let_pass(ctx: Context, rollout: Rollout) -> dict[str, Any]:
         "verdicts": [verdict for verdict in found if verdict is not None],
         "proposal": PROPOSAL.get(unit.tx, rollout.proposal, lock=True) if rollout.proposal else None,
     }
-    catalog.let_pass(unit, asset, rollout.ref, candidate, **offered)
+    move = catalog.let_pass(unit, asset, rollout.ref, candidate, **offered)
+    if not move.verdicts:
+        raise NotGated(
+            f"no gate guards {asset.name}@{rollout.ref} any more", next_step="bring the gate back into force"
+        )
     return offered
 
 
@@ -311,10 +319,18 @@ def _expire(ctx: Context, found: InForce) -> None:
         return
     oldest = (datetime.now(UTC) - timedelta(days=days)).timestamp()
     log = _bundles(ctx).log(ctx.unit.tx, found.asset.id)
+    if not os.access(log, os.W_OK | os.X_OK):
+        return  # nothing could be removed: an entry each second would say that it was
     old = [path for path in predictions.sealed(log)[:MAX_EXPIRED] if _is_older(path, oldest)]
     if old:
         ctx.unit.say(What.PREDICTIONS_EXPIRED, [found.asset.id], detail={"segments": len(old), "kept_days": days})
-        ctx.unit.after.extend(partial(path.unlink, missing_ok=True) for path in old)
+        ctx.unit.after.extend(partial(_remove, path) for path in old)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file if that can be: the unit has committed, and the next turn finds what is left."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def _is_older(path: Path, than: float) -> bool:
@@ -381,5 +397,5 @@ def _rollout_view(ctx: Context, tx: Transaction, rollout: Rollout | None, tally:
     )
     if tally is None:
         return view
-    decision = _decision(plan, rollout, tally)
+    decision = _decision(plan, rollout, tally.evidence())
     return replace(view, baked=decision.baked, next=decision.action, text=decision.text, findings=decision.findings)

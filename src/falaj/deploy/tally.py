@@ -58,10 +58,13 @@ class Tally:
     Args:
         since: when the revision came into force: segments that were finished before hold nothing of it.
         newest: read so many segments at most, the newest ones.
+
+    `known` is what the last reading came to, None before the first; any thread may look at it.
     """
 
     def __init__(self, revision: int, since: datetime, newest: int | None = None) -> None:
         self.revision = revision
+        self.known: Evidence | None = None
         self._newest = newest
         self.everything: dict[int, Counts] = {}
         self._since = since.timestamp() - _CLOCKS
@@ -81,7 +84,8 @@ class Tally:
                     self._read_segment(path)
             except FileNotFoundError:
                 continue  # it was sealed at this moment, and is read under its new name the next time
-        return self.evidence()
+        self.known = self.evidence()
+        return self.known
 
     def evidence(self) -> Evidence:
         """What is known from what was read."""

@@ -269,15 +269,20 @@ def _not_as_used(tx: Transaction, catalog: Catalog, project: str, used: UsedVers
 # let in by a gate
 
 
-def admitted(tx: Transaction, catalog: Catalog, asset: Asset, version: Version, ref: Ref) -> Verdict:
+def admitted(
+    tx: Transaction, catalog: Catalog, asset: Asset, version: Version, ref: Ref, *, guarded: bool = True
+) -> Verdict:
     """The verdict by which a guarded ref came to hold a version, itself checked again.
 
     A rollback leads back to the promotion by which the version held the ref before.
 
+    Args:
+        guarded: whether a gate must guard the ref to this day. Not for what is served from it already: whoever takes
+            the gate away stops what goes out, not what was let in before.
     Raises: ModelNotPromoted where no gate guards the ref, or the version came there past it.
     """
     where = f"{asset.name}@{ref.name}"
-    if not catalog.guards_of(tx, asset, ref.name):
+    if guarded and not catalog.guards_of(tx, asset, ref.name):
         raise _not_promoted(where, version, "no gate guards it", f"guards: [{where}] in a gate")
     history = catalog.history(tx, asset, ref.name, HISTORY)
     if not history or (history[0].version, history[0].revision) != (ref.version, ref.revision):

@@ -25,7 +25,9 @@ from falaj.deploy.following import asset_of
 from falaj.deploy.views import Turn
 from falaj.monitor import rules, watching
 from falaj.monitor.views import Collected, Reported
+from falaj.platform import waiting
 from falaj.platform.platform import Platform
+from falaj.platform.waiting import Waiting
 from falaj.store.errors import RefConflict
 from falaj.store.rollouts import underway
 from falaj.store.rows import PROJECT
@@ -88,6 +90,7 @@ class Loops:
         self._lock = threading.Lock()
         self._working: dict[tuple[Sort, str], threading.Thread] = {}
         self._resting: dict[str, tuple[int, datetime]] = {}
+        self._launched = 0
         self._told: dict[str, tuple[str, float]] = {}
         self._looked: dict[str, float] = {}
         self._thread = threading.Thread(target=self._run, name="falaj-loop", daemon=True)
@@ -125,17 +128,21 @@ class Loops:
             if thread.is_alive():
                 thread.join(max(0.0, deadline - time.monotonic()))
 
-    def until_idle(self) -> None:
-        """Rounds, one after the other, until nothing is left to do: for a process that ends after it."""
+    def until_idle(self) -> list[Waiting]:
+        """Rounds, one after the other, until nothing is left to do now: for a process that ends after it.
+
+        Returns: what is left for later, because it failed and is tried again after a pause, or is another process's.
+        """
         while not self._stopping.is_set():
-            before = sum(self.ended.values())
+            before = self._launched
             noted = self.round()
             with self._lock:
                 threads = [*self._working.values()]
             for thread in threads:
                 thread.join()
-            if not threads and not noted and sum(self.ended.values()) == before:
-                return
+            if not noted and self._launched == before:
+                break
+        return list(waiting.left(self._platform.ground, self._clock(), self._resting))
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -166,7 +173,7 @@ class Loops:
     # runs
 
     def _runs(self) -> None:
-        """End runs that nobody works on any more: their process is gone, or the time that they were lent for over."""
+        """End runs that nobody works on any more: their process is gone, or the time of their loan over."""
         now = time.monotonic()
         if now - self._looked.get("runs", -RUNS_S) < RUNS_S:
             return
@@ -182,7 +189,7 @@ class Loops:
         places = bundles.places()
         for place in places:
             with self._guarded(f"bundle {place.name}"):
-                bundles.reconcile(place.asset)
+                bundles.reconcile(place.asset, wait_s=0)
             with self._guarded(f"rollout {place.name}"):
                 self._rollout(place)
         self._reports(places)
@@ -218,7 +225,7 @@ class Loops:
     def _due(self, place: Place) -> watching.Plan | None:
         """The report that a deployment is owed; None where that is not due, or failed a moment ago."""
         now = self._clock()
-        if place.asset in self._resting and now < self._resting[place.asset][1]:
+        if self._rests(place.asset):
             return None
         with self._platform.ground.database.read() as tx:
             plan = watching.plan(tx, self._platform.ground.catalog, asset_of(tx, place.asset))
@@ -230,10 +237,7 @@ class Loops:
         made = False
         with self._guarded(f"monitor {place.name}"):
             made = self._reported(place, told=failures > 0)
-        if made:
-            self._resting.pop(place.asset, None)
-        else:
-            self._resting[place.asset] = failures + 1, self._clock() + rules.pause(failures + 1)
+        self._rest(place.asset, failed=not made)
 
     def _reported(self, place: Place, *, told: bool) -> bool:
         """Collect, join, report; whether nothing is left to do.
@@ -294,17 +298,40 @@ class Loops:
             for start in told.noted:
                 self._say("cause_noted", trigger=one.trigger, start=start.number, entry=start.cause_entry)
             is_due = is_due or bool(noted)
-        if is_due:
-            work = partial(self._carry_out, project, one.trigger)
-            self._launch("start", f"{project.id}/{one.trigger}", one.trigger, work)
+        key = f"{project.id}/{one.trigger}"
+        if is_due and not self._rests(key):
+            self._launch("start", key, one.trigger, partial(self._carry_out, project, one.trigger, key))
         return noted
 
-    def _carry_out(self, project: Project, trigger: str) -> None:
+    def _carry_out(self, project: Project, trigger: str, key: str) -> None:
+        """Begin the start that is due. One that fails before its row says so is left alone for a while."""
+        begun: waiting.Begun | None = None
+        is_same = True
+        with self._guarded("starts"):
+            begun = waiting.begun(self._platform.ground, project, trigger)
         with self._guarded("starts", trigger):
             told: Started = self._call(project.name, "trigger.start", {"trigger": trigger}, self._progress)
             if told.outcome is not None:
                 one = told.outcome
                 self._ended(trigger, one.state, start=one.number, became=one.became or None, entry=told.entry)
+            is_same = False
+        if is_same:
+            with self._guarded("starts"):
+                is_same = waiting.begun(self._platform.ground, project, trigger) == begun
+        self._rest(key, failed=is_same)
+
+    # what failed rests
+
+    def _rests(self, key: str) -> bool:
+        return key in self._resting and self._clock() < self._resting[key][1]
+
+    def _rest(self, key: str, *, failed: bool) -> None:
+        """Leave what failed alone, longer each time; nothing that succeeded rests."""
+        failures, _ = self._resting.get(key, (0, None))
+        if failed:
+            self._resting[key] = failures + 1, self._clock() + rules.pause(failures + 1)
+        else:
+            self._resting.pop(key, None)
 
     # threads
 
@@ -317,7 +344,13 @@ class Loops:
                 return
             thread = threading.Thread(target=self._work, args=(at, work), name=f"falaj-{sort}-{name}"[:60], daemon=True)
             self._working[at] = thread
-        thread.start()
+            self._launched += 1
+        try:
+            thread.start()
+        except BaseException:  # no more threads for now: another round may find one
+            with self._lock:
+                del self._working[at]
+            raise
 
     def _work(self, at: tuple[Sort, str], work: Callable[[], None]) -> None:
         try:

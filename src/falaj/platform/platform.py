@@ -22,7 +22,7 @@ from falaj.access.state import AccessState, raise_revision
 from falaj.compliance.residency import Residency
 from falaj.core.entries import What
 from falaj.core.errors import Conflict, FalajError, NotFound
-from falaj.deploy.bundles import BUNDLES, Bundles
+from falaj.deploy.bundles import BUNDLES, WAIT_S, Bundles
 from falaj.deploy.following import Deployments
 from falaj.door import Caller, Door
 from falaj.models.verification import check_fit
@@ -268,7 +268,8 @@ class Platform:
         if self.ground.database.read_only:
             return
         with suppress(FalajError):  # a damaged deployment keeps nobody from opening the store, and naming it
-            bundles.reconcile_all(deep=self._server)
+            # Who runs one command waits for nobody who writes a bundle at this moment: that one has it in hand.
+            bundles.reconcile_all(deep=self._server, wait_s=WAIT_S if self._server else 0)
         self.staging.sweep()
         sweep_scratch(self.layout.scratch)
         self.lose_dead_runs()

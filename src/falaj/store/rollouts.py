@@ -10,9 +10,11 @@ import msgspec
 from falaj.core.bundle import Route
 from falaj.core.records import Asset, Proposal, Record, Ref, RefMove, Verdict, Version
 from falaj.store.metadata import Transaction
+from falaj.store.metadata.queries import queries
 from falaj.store.metadata.tables import Table
 from falaj.store.unit import Unit
 
+SQL = queries("rollouts")
 RolloutState = Literal["running", "paused", "done", "failed", "aborted"]
 
 
@@ -106,6 +108,11 @@ def routed_by(tx: Transaction, move: RefMove) -> Routing | None:
     params = {"asset": move.asset, "ref": move.ref}
     found = ROUTING.where(tx, "asset = :asset AND ref = :ref ORDER BY revision DESC", params, limit=1)
     return found[0] if found and found[0].entry == move.entry else None
+
+
+def not_live(tx: Transaction, asset: str, limit: int) -> list[tuple[int, str]]:
+    """Number and digest of the versions that are retired or erased, newest first."""
+    return [(int(row[0]), str(row[1])) for row in tx.rows(SQL["not_live"], {"asset": asset, "limit": limit})]
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True):

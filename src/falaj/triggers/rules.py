@@ -73,10 +73,16 @@ def next_start(rule: Literal["latest", "each"], due: Sequence[Start], now: datet
 
 def is_rested(start: Start, now: datetime) -> bool:
     """Whether a start may be attempted again: what fails again and again is tried less and less often."""
+    until = rests_until(start)
+    return until is None or now >= until
+
+
+def rests_until(start: Start) -> datetime | None:
+    """When a start may be attempted again; None where it may be at once."""
     if start.attempt < AT_ONCE or start.began_at is None:
-        return True
-    pause = timedelta(seconds=min(2 ** (start.attempt - AT_ONCE), LONGEST_PAUSE_S))
-    return now >= parse_moment(start.began_at) + pause
+        return None
+    pause = timedelta(seconds=min(2 ** min(start.attempt - AT_ONCE, 20), LONGEST_PAUSE_S))
+    return parse_moment(start.began_at) + pause
 
 
 def is_abandoned(start: Start, *, alive: bool | None, mine: bool, lease_until: str, now: datetime) -> bool:

@@ -31,6 +31,7 @@ def watch(session: Session, options: dict[str, Any], args: dict[str, Any], progr
     every, once = float(args.pop("every", EVERY_S)), args.pop("once", False)
     seen: tuple[Any, ...] = ()
     watched = ""
+    session.call("deploy.status", {"deployment": args["deployment"]})  # reads the log before a transaction has to
     while True:
         turn: dict[str, Any] = session.call("deploy.tick", args, progress=progress)
         if turn["action"] == "none" and watched:

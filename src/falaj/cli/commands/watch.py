@@ -7,17 +7,27 @@ import sys
 import threading
 from typing import Any
 
+import msgspec
+
 from falaj.cli import target
 from falaj.cli.text import plain, safe
-from falaj.core.errors import Invalid
+from falaj.core.errors import Invalid, Unavailable
 
 Given = dict[str, Any]
+MOST_TOLD = 10
+
+
+class WorkWaits(Unavailable):
+    """Everything that could be done was done; what failed is tried again later, by whoever watches then."""
+
+    code = "work_waits"
 
 
 def watch(options: Given, args: Given) -> None:
     """Look for causes, start what is due; with `once`, until nothing is left to do.
 
-    Raises: Invalid where the folder works on a server, which has a loop of its own.
+    Raises: Invalid where the folder works on a server, which has a loop of its own; WorkWaits with `once`, where
+        something is left for later.
     """
     from falaj.platform import Platform
     from falaj.platform.loops import Loops
@@ -45,16 +55,39 @@ def watch(options: Given, args: Given) -> None:
 
 
 def _once(loops: Any, ended: threading.Event) -> None:
-    """Rounds in a thread of their own, so that a signal ends them."""
+    """Rounds in a thread of their own, so that a signal ends them. Raises: WorkWaits; what the rounds raised."""
+    left: list[Any] = []
+    failed: list[BaseException] = []
 
     def work() -> None:
         try:
-            loops.until_idle()
+            left.extend(loops.until_idle())
+        except BaseException as error:  # noqa: BLE001  told by the thread that waits
+            failed.append(error)
         finally:
             ended.set()
 
     threading.Thread(target=work, name="falaj-once", daemon=True).start()
     ended.wait()
+    for error in failed:
+        raise error
+    if left:
+        facts = {"waiting": [msgspec.to_builtins(one) for one in left]}
+        more = f"; {len(left) - MOST_TOLD} more" if len(left) > MOST_TOLD else ""
+        raise WorkWaits(
+            "; ".join(map(_waits, left[:MOST_TOLD])) + more,
+            next_step="falaj watch --once again after that; falaj trigger list says what failed",
+            facts=facts,
+        )
+
+
+def _waits(one: Any) -> str:
+    """`retrain: start 3 waits until 2026-11-26 20:03:55Z after 3 attempts (run_failed)`."""
+    what = f"{one.name}: start {one.start}" if one.start else f"{one.name}: its report"
+    if not one.until:
+        return f"{what} waits for its turn or is another process's"
+    times = f" after {one.attempt} attempt{'s' if one.attempt > 1 else ''}" if one.attempt else ""
+    return f"{what} waits until {plain(one.until)}{times}{f' ({one.why})' if one.why else ''}"
 
 
 def _tell(event: str, level: str = "info", **facts: Any) -> None:
