@@ -69,13 +69,15 @@ def test_two_runs_at_once_have_one_each_and_one_is_kept(keeper: Keeper) -> None:
 def test_one_that_died_or_whose_libraries_changed_is_not_taken(
     keeper: Keeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(str(tmp_path))
+    libraries = tmp_path / "site-packages"
+    libraries.mkdir()
+    monkeypatch.syspath_prepend(str(libraries))
     first = kept(keeper)
     first.process.kill()
     assert until(lambda: not first.is_alive())
     second = kept(keeper)
     assert second is not first
-    (tmp_path / "installed.py").touch()
+    (libraries / "installed.py").touch()
     third = keeper.take(MINE)
     assert third is not second
     assert not second.is_alive()

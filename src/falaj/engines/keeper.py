@@ -228,7 +228,7 @@ def surroundings_of(interpreter: str) -> tuple[Mapping[str, str], tuple[tuple[st
     """
     places = [Path(interpreter), *sorted(Path(interpreter).parent.parent.glob("lib/python3*/*-packages"))]
     if interpreter == sys.executable:
-        places += [Path(place) for place in sys.path if place]
+        places += [Path(place) for place in sys.path if place.endswith("-packages")]
     found: dict[str, int] = {}
     for place in places:
         with suppress(OSError):

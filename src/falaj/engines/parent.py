@@ -29,6 +29,11 @@ from falaj.models.jail import end_with_parent
 
 MAX_MESSAGE = 64 * 1024
 OURS = ("numpy.random", "falaj.engines.outputs")
+WITH = {
+    "pyarrow": ("pyarrow.parquet", "pyarrow.dataset", "duckdb", "falaj.engines.score"),
+    "sklearn": ("skops.io",),
+}
+"""What attempts need beside a library that the project imports: were it not here, each would import it for itself."""
 
 
 class Parent:
@@ -122,13 +127,18 @@ def _threads() -> int:
     return len(os.listdir("/proc/self/task"))  # noqa: PTH208  names alone
 
 
+def _wanted(modules: list[str]) -> list[str]:
+    """The project's modules, each followed by what goes with it."""
+    return [one for name in modules for one in (name, *WITH.get(name.partition(".")[0], ()))]
+
+
 def main() -> None:
     """Import what is asked for, then serve the socket."""
     handle, source, modules = int(sys.argv[1]), sys.argv[2], sys.argv[3]
     control = socket.socket(fileno=handle)
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started us, who ends us in good order
-    for name in (*OURS, *modules.split(",")):
+    for name in (*OURS, *_wanted(modules.split(","))):
         with suppress(BaseException):  # the step itself says what it lacks
             importlib.import_module(name)
     gc.collect()
