@@ -117,6 +117,25 @@ def test_wrong_wiring_is_refused_with_the_names(tmp_path: Path, body: str, word:
 
 
 @pytest.mark.parametrize(
+    ("path", "is_read"),
+    [("params.yaml", True), ("conf/deep/params.json", True), (".env", False), ("own/lib/data.txt", False)],
+)
+def test_what_no_version_would_hold_may_not_shape_a_pipeline(tmp_path: Path, path: str, is_read: bool) -> None:
+    file = tmp_path / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("3", encoding="utf-8")
+    (tmp_path / "own").mkdir(exist_ok=True)
+    (tmp_path / "own" / "pyvenv.cfg").touch()
+    text = HEAD + f"@fj.pipeline\ndef p(f: fj.Dataset):\n    training_set(f, months=int(open({path!r}).read()))\n"
+    if is_read:
+        with pytest.raises(PipelineInvalid, match=f"it reads {path}: .* Python files") as refused:
+            read(tmp_path, text)
+        assert "--param" in refused.value.next_step
+    else:
+        assert read(tmp_path, text)[0].nodes[0].args["months"].value == 3
+
+
+@pytest.mark.parametrize(
     ("text", "word"),
     [
         ("@fj.step\ndef s(a) -> int: ...\n", r"step s\(a\): nothing is no type"),

@@ -53,11 +53,7 @@ def source_files(place: Path) -> list[Path]:
     """
     found, size = [], 0
     for folder, folders, names in os.walk(place):
-        folders[:] = sorted(
-            one
-            for one in folders
-            if not one.startswith(".") and one not in _PASSED_OVER and not Path(folder, one, "pyvenv.cfg").exists()
-        )
+        folders[:] = sorted(one for one in folders if not _is_passed_over(Path(folder, one)))
         for one in sorted(names):
             file = Path(folder, one)
             if one.endswith(".py") and not one.startswith(".") and file.is_file() and not file.is_symlink():
@@ -71,15 +67,54 @@ def source_files(place: Path) -> list[Path]:
     return found
 
 
+def _is_passed_over(path: Path) -> bool:
+    """Whether a file or folder is no part of a project: hidden, an environment, or made by tools."""
+    return path.name.startswith(".") or path.name in _PASSED_OVER or (path / "pyvenv.cfg").exists()
+
+
 def main(file: str) -> None:
     """Import the file and print the graphs of what it defines."""
     path = Path(file).resolve()
     definitions.PROJECT = str(path.parent) + os.sep
+    reads = _Reads(path.parent)
+    sys.addaudithook(reads)
     try:
         told = Told(graphs=_graphs(vars(imported(path, "pipeline"))))
+        reads.check()
     except FalajError as error:
         told = Told(wrong=error.message, next_step=error.next_step)
     tell(told)
+
+
+class _Reads:
+    """Files of the project that are read while its pipelines are, other than Python, as the interpreter tells it.
+
+    A version of a pipeline holds the project's Python files, and by them a change of it is noticed; what else it was
+    wired by would be in no version, and no step could find it.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._found: list[str] = []
+
+    def __call__(self, event: str, args: tuple[object, ...]) -> None:
+        if event != "open" or not isinstance(args[0], str | bytes):
+            return
+        path, flags = Path(os.path.abspath(os.fsdecode(args[0]))), args[2]
+        if self._place not in path.parents or path.suffix in (".py", ".pyc") or not path.is_file():
+            return
+        inner = path.relative_to(self._place)
+        passed = any(_is_passed_over(self._place / one) for one in (inner, *inner.parents) if one.name)
+        if not passed and not (isinstance(flags, int) and flags & os.O_WRONLY):
+            self._found.append(inner.as_posix())
+
+    def check(self) -> None:
+        """Raises: PipelineInvalid where such a file was read."""
+        if self._found:
+            raise PipelineInvalid(
+                f"it reads {self._found[0]}: a pipeline follows from its Python files and its parameters alone",
+                next_step="put values in a Python file or give them with --param, and data in a dataset",
+            )
 
 
 def _graphs(names: dict[str, object]) -> tuple[Graph, ...]:
