@@ -9,6 +9,7 @@ from falaj.environments.lock import parse, version_key
 from tests.parts.environments import WORKER_LOCK
 
 A, B = "a" * 64, "b" * 64
+INDEX, LINKS = "--index" + "-url", "--find" + "-links"
 GOOD = f"numpy==2.3.4 --hash=sha256:{A}\n"
 
 
@@ -24,8 +25,8 @@ GOOD = f"numpy==2.3.4 --hash=sha256:{A}\n"
         (GOOD + "msgspec==0.20 \\\n    --hash=md5:aa\n", "line 2: '--hash=md5:aa' is not --hash=sha256"),
         ("numpy==2.3.4 --hash=sha256:abc\n", "is not --hash=sha256"),
         (f"numpy==2.3.4 --hash=sha256:{A} --config-settings=x\n", "is not --hash=sha256"),
-        ("--index-url https://user:secret@example.test/simple\n" + GOOD, "line 1: --index-url is not for a lock"),
-        ("--find-links=/opt\n" + GOOD, "--find-links is not for a lock"),
+        (INDEX + " https://user:secret@example.test/simple\n" + GOOD, f"line 1: {INDEX} is not for a lock"),
+        (LINKS + "=/opt\n" + GOOD, f"{LINKS} is not for a lock"),
         ("-e .\n", "-e is not for a lock"),
         ("-r other.txt\n", "-r is not for a lock"),
         ("--require-hashes\n" + GOOD, "--require-hashes is not for a lock"),

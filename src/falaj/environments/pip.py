@@ -10,12 +10,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
-import threading
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,7 @@ from falaj.core.names import printable
 from falaj.environments.errors import BuildFailed
 
 BUILD_S: Final = 1800.0
+_SILENT_S: Final = 0.2
 _TARGETS = {
     f"PIP_{word}" for word in ("TARGET", "PREFIX", "ROOT", "USER", "PYTHON", "DRY_RUN", "REQUIREMENT", "EDITABLE")
 }
@@ -39,6 +41,7 @@ def install(python: Path, lock: Path, count: int, held: int, progress: Progress)
 
     Args:
         count: how many distributions it names.
+        progress: told several times a second what is done; what it raises ends the build.
         held: an open file that pip holds on to: while it is open, somebody still writes there.
     Raises: BuildFailed with pip's own words, MissingPart.
     """
@@ -47,23 +50,30 @@ def install(python: Path, lock: Path, count: int, held: int, progress: Progress)
         "--no-input", "--disable-pip-version-check", "--no-warn-script-location", "--progress-bar=off",
         "--ignore-installed", "-r", str(lock),
     ]  # fmt: skip
-    seen = 0
+    seen, doing = 0, "asking pip"
 
     def said(line: str) -> None:
-        nonlocal seen
+        nonlocal seen, doing
         begun = _BEGUN.match(line)
         if begun:
             seen += 1
-            progress(f"{seen} of {count}: {begun[1] or begun[2]}")
+            doing = f"{seen} of {count}: {begun[1] or begun[2]}"
         elif line.startswith("Installing collected"):
-            progress(f"installing {count}")
+            doing = f"installing {count}"
+        progress(doing)
 
     run(words, lock.parent, held, said, "pip")
 
 
 def run(words: list[str], folder: Path, held: int, said: Callable[[str], None], what: str) -> None:
-    """Run a program of the build to its end, and hand on each line that it says. Raises: BuildFailed."""
+    """Run a program of the build to its end.
+
+    Args:
+        said: told each line that it says, and "" now and then while it says nothing; what it raises ends the program.
+    Raises: BuildFailed.
+    """
     last: deque[str] = deque(maxlen=40)
+    until = time.monotonic() + BUILD_S
     process = subprocess.Popen(  # noqa: S603  our own interpreter, fixed words, no shell
         words,
         cwd=folder,
@@ -71,21 +81,18 @@ def run(words: list[str], folder: Path, held: int, said: Callable[[str], None], 
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
         pass_fds=(held,),
         start_new_session=True,
     )
-    late = threading.Timer(BUILD_S, _end, (process,))
-    late.start()
     try:
-        assert process.stdout is not None  # noqa: S101  it was asked for
-        for line in process.stdout:
-            last.append(line.strip())
-            said(last[-1])
+        for line in _lines(process):
+            if line:
+                last.append(line)
+            said(line)
+            if time.monotonic() >= until:
+                raise BuildFailed(f"{what}: over its {BUILD_S:,.0f} s")
         process.wait()
     finally:
-        late.cancel()
         _end(process)
         process.wait()
         if process.stdout is not None:
@@ -94,7 +101,23 @@ def run(words: list[str], folder: Path, held: int, said: Callable[[str], None], 
         raise BuildFailed(f"{what}: {_words(last) or f'ended with {process.returncode}'}")
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def _lines(process: subprocess.Popen[bytes]) -> Iterator[str]:
+    """What a program says, line by line, until it says no more; "" where it is silent for a while."""
+    assert process.stdout is not None  # noqa: S101  it was asked for
+    handle, rest = process.stdout.fileno(), b""
+    while True:
+        if not select.select([handle], [], [], _SILENT_S)[0]:
+            yield ""
+            continue
+        piece = os.read(handle, 65536)
+        if not piece:
+            break
+        *whole, rest = (rest + piece).split(b"\n")
+        yield from (line.decode("utf-8", "replace").strip() for line in whole)
+    yield rest.decode("utf-8", "replace").strip()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
     """End it with all that it began."""
     if process.poll() is None:
         with suppress(ProcessLookupError, PermissionError):

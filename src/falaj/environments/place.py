@@ -76,7 +76,7 @@ def built(lock_text: str, place: Path, progress: pip.Progress | None = None, *, 
 
     Args:
         place: the folder of environments.
-        progress: told what is done, a few words each.
+        progress: told several times a second what is done, in a few words; what it raises ends the build.
         python: version of Python, as in `3.12`; that of this process where it is empty.
     Raises: LockInvalid, BuildFailed, Damaged, MissingPart, Unavailable.
     """
@@ -185,7 +185,7 @@ class Place:
             (folder / _LOCK).write_text(lock.text, encoding="utf-8")
             say(f"Python {interpreter.python}, {len(lock.pins)} distributions")
             words = [interpreter.path, "-I", "-m", "venv", "--without-pip", str(folder / _PYTHON)]
-            pip.run(words, folder, held, lambda line: None, "venv")
+            pip.run(words, folder, held, lambda line: say("making it"), "venv")
             pip.install(folder / _PYTHON / "bin" / "python", folder / _LOCK, len(lock.pins), held, say)
             if differs := files.differences(lock, _libraries(folder, interpreter.python)):
                 raise BuildFailed(
@@ -253,7 +253,7 @@ class Place:
 
     @contextmanager
     def _alone(self, digest: str, say: pip.Progress) -> Iterator[int]:
-        handle, until, has_said = self._open(digest), time.monotonic() + WAIT_S, False
+        handle, until = self._open(digest), time.monotonic() + WAIT_S
         try:
             while True:
                 try:
@@ -262,9 +262,7 @@ class Place:
                 except BlockingIOError:
                     if time.monotonic() >= until:
                         raise Unavailable(f"environment {digest[7:19]}: another build of it does not end") from None
-                    if not has_said:
-                        say("another process builds it")
-                        has_said = True
+                    say("another process builds it")
                     time.sleep(_LOOK_S)
             os.utime(handle)
             yield handle
