@@ -116,7 +116,7 @@ class Nursery:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 cwd=tempfile.gettempdir(),
-                env=_environment(),
+                env=clean_environment(),
                 start_new_session=True,
             )
         except BaseException:
@@ -151,7 +151,7 @@ class Nursery:
             self._process = None
 
 
-def _environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """All that the processes know of their surroundings: nothing of ours but where shared libraries lie."""
     kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
     return {

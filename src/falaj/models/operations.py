@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -29,7 +30,7 @@ from falaj.models import formats, rows, scoring
 from falaj.models.errors import ModelNotPromoted
 from falaj.models.kinds import MODEL
 from falaj.models.records import MAX_FILES, File, Input, Model, UsedVersion, check_model
-from falaj.models.rules import code_of, columns_of, environment_of
+from falaj.models.rules import code_of, columns_of, environment_of, told_conversion
 from falaj.models.verification import (
     Verified,
     admitted,
@@ -49,7 +50,7 @@ from falaj.store.rows import ASSET, PROJECT
 from falaj.store.unit import Unit
 
 PREDICTIONS = "predictions.parquet"
-DATASET = "dataset"
+DATASET, ARTIFACT = "dataset", "artifact"
 
 
 # register
@@ -57,7 +58,7 @@ DATASET = "dataset"
 
 @job(
     "model.register",
-    on=("asset:{project}/{model=model}", "asset:{project}/{inputs=dataset}"),
+    on=("asset:{project}/{model=model}", "asset:{project}/{inputs=dataset}", "asset:{project}/{rows=artifact}"),
     entry=What.VERSION_ADDED,
     role="contributor",
     cli="model register",
@@ -71,12 +72,16 @@ def register(
     inputs: list[str] = [],  # noqa: B006  never mutated
     run: str = "",
     columns: list[Input | str] = [],  # noqa: B006
+    convert: Literal["", "onnx"] = "",
+    rows: list[str] = [],  # noqa: B006
 ) -> Registered:
     """Register a model file (skops or ONNX) as a new version, signed, with the data and the run that it came from.
 
     `files`: the first is the model, the others go with it. `inputs`: the versions of data that it was trained on; what
     `run` used is taken from the run. `columns`: those it reads, in its order, where the file does not say; a column
-    that is only named gets the type that the contract of the data gives it.
+    that is only named gets the type that the contract of the data gives it. `convert`: a skops file becomes an ONNX
+    file where both agree on 10,000 rows or more, of a step's table among `rows`, else of the data; where they do not,
+    the given file is registered, and the version says why.
     """
     thing = ctx.thing(model)
     if thing.ref or thing.version:
@@ -86,6 +91,8 @@ def register(
     staged = {tree_path(file.name): ctx.staged(file.staged) for file in files}
     if len(staged) != len(files):
         raise Invalid("two files of one name", next_step="rename one of them")
+    if rows and not convert:
+        raise Invalid("rows: nothing is compared on them where nothing is converted", next_step="--convert onnx")
     ctx.check_residency(f"{thing}: storing")
     scoring.warm()
     first, *others = staged.items()
@@ -94,6 +101,7 @@ def register(
     with ctx.reading() as tx:
         maker = _maker(ctx, tx, run)
         used = _used(ctx, tx, inputs, maker)
+        asked = [*_tables(ctx, tx, rows), *used]
     ctx.progress("looking into the model", 0, 0)
     with ctx.watching_staged():
         found, about, guards = scoring.describe(first[1], scratch=ctx.ground.scratch)
@@ -111,7 +119,12 @@ def register(
         claimed=dict(maker.metrics) if maker else {},
         types=found.types,
     )
-    with ctx.watching_staged():
+    with _folder(ctx) as folder, ctx.watching_staged():
+        if convert:
+            from falaj.models.conversion import converted_or_not
+
+            payload, path = converted_or_not(ctx, payload, first[1], asked, beside=staged, folder=folder)
+            staged = {payload.files[0].path: path, **dict(others)}
         stored, payload = _store(ctx, thing, staged, payload)
     with ctx.ground.contents.concluding(stored):
         return _conclude(ctx, thing, payload, stored, used, maker, guards)
@@ -153,6 +166,16 @@ def _used(ctx: Context, tx: Transaction, inputs: list[str], maker: Run | None) -
     for held in found.values():
         catalog.check_unsealed(tx, held.asset, held.version, "a model")
     return list(found.values())
+
+
+def _tables(ctx: Context, tx: Transaction, rows: list[str]) -> list[Held]:
+    """The tables of steps that are named. Raises: NotFound, EvidenceSealed."""
+    found = []
+    for text in rows:
+        held = ctx.ground.catalog.resolve(tx, ctx.project.id, Thing.parse(text, kind=ARTIFACT))
+        ctx.ground.catalog.check_unsealed(tx, held.asset, held.version, "a comparison")
+        found.append(held)
+    return found
 
 
 def _known_columns(ctx: Context, used: list[Held]) -> Mapping[str, str]:
@@ -251,6 +274,7 @@ def _conclude(
         key=statement.key,
         run=run_id or "",
         sandbox=guards,
+        conversion=told_conversion(payload.conversion),
         entry_id=entry.id,
     )
 

@@ -41,6 +41,27 @@ class UsedVersion(msgspec.Struct, frozen=True, kw_only=True):
     role: str = ""
 
 
+class Conversion(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of converting the file that was given to ONNX (see `conversion`).
+
+    Attributes:
+        source: SHA-256 of the file that was given.
+        refused: why that file stayed; "" where the version's file is the converted one.
+        environment: digest of the converter's environment; empty where none was made.
+        data: the version whose rows both were asked for; empty where there was none.
+        rows, edges: rows of it on which both agreed, and of those that were made beside.
+        largest: difference of two probabilities.
+    """
+
+    source: Sha256
+    refused: str = ""
+    environment: str = ""
+    data: str = ""
+    rows: int = 0
+    edges: int = 0
+    largest: float = 0.0
+
+
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     """Payload of the kind `model`.
 
@@ -55,6 +76,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
         environment: digest of the distributions that were installed; empty where unknown.
         claimed: metrics that the trainer logged. Never evidence: gates measure themselves.
         types: what the file is made of, as `formats.inspect` found it.
+        conversion: None where none was asked for.
         signature: the bundle (JSON) that signs the files and everything above, see `signing`; None while unsigned.
     """
 
@@ -69,6 +91,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     environment: str = ""
     claimed: dict[str, float] = {}
     types: tuple[str, ...] = ()
+    conversion: Conversion | None = None
     signature: str | None = None
 
 

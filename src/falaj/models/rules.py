@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from falaj.core.errors import Invalid
 from falaj.core.names import printable
-from falaj.models.records import Format, Input, InputType, check_inputs
+from falaj.models.records import Conversion, Format, Input, InputType, check_inputs
 
 _TYPES: Final[Mapping[str, InputType]] = {
     "string": "text",
@@ -66,6 +66,16 @@ def environment_of(run_environment: Mapping[str, Any]) -> str:
     """The digest of the distributions of a run's environment; empty where it is not known."""
     digest = str(run_environment.get("distributions_digest") or "")
     return f"sha256:{digest}" if digest else ""
+
+
+def told_conversion(conversion: Conversion | None) -> str:
+    """What came of a conversion, in words; "" where none was asked for."""
+    if conversion is None:
+        return ""
+    if conversion.refused:
+        return f"not converted: {conversion.refused}"
+    rows = f"{conversion.rows:,} rows of {conversion.data} and {conversion.edges:,} made beside"
+    return f"from {conversion.source}: {rows} agree within {conversion.largest:.1e}"
 
 
 def _typed(column: str, known: Mapping[str, str]) -> Input:

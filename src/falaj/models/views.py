@@ -17,6 +17,7 @@ class Registered(msgspec.Struct, frozen=True, kw_only=True):
         inputs: the columns that it reads, `name type`.
         data: the versions that it was made from.
         key: hint of the key that signed it.
+        conversion: what came of it, in words; "" where none was asked for.
         sandbox: what kept the process in that loaded it, of `jail.GUARDS`.
     """
 
@@ -34,6 +35,7 @@ class Registered(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     sandbox: tuple[str, ...]
     entry_id: str
+    conversion: str = ""
     entry: int | None = None
 
 

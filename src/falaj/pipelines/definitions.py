@@ -22,7 +22,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 import msgspec
 
@@ -294,12 +294,16 @@ def best(models: Any, metrics: Any, *, by: str, least: bool = False) -> Any:
     )
 
 
-def register(model: str, output: Any, *, label: str = "", columns: Sequence[str] = ()) -> Any:
+def register(
+    model: str, output: Any, *, label: str = "", columns: Sequence[str] = (), convert: Literal["", "onnx"] = ""
+) -> Any:
     """Register a step's model as a new version of `model`: signed, with its lineage.
 
     Args:
         label: what it predicts, as an SQL expression over the data; default: what the newest version says.
         columns: those it reads, in its order, where the model itself does not say.
+        convert: `onnx` registers it as an ONNX file, where that is the same model on 10,000 rows or more of the tables
+            that it was made from; else as it is, and the version says why.
     Raises: PipelineInvalid, InvalidName.
     """
     thing = Thing.parse(model, kind="model")
@@ -308,6 +312,9 @@ def register(model: str, output: Any, *, label: str = "", columns: Sequence[str]
     if _tracing is None or not isinstance(output, Output) or output.type != "model":
         told = repr(output) if isinstance(output, Output) else printable(str(output))
         raise PipelineInvalid(f"register: {told} is no model of a step", next_step="fj.register('delay', model)")
+    if convert not in {"", "onnx"}:
+        raise PipelineInvalid(f"register: nothing converts to {printable(str(convert))}", next_step="convert='onnx'")
+    settings = {"model": thing.name, "label": label, "columns": list(columns)}
     return _tracing.add(
         Node(
             id="register",
@@ -315,7 +322,7 @@ def register(model: str, output: Any, *, label: str = "", columns: Sequence[str]
             args={"model": Arg(sort="node", name=output.name)},
             types={"model": "model"},
             returns="json",
-            settings={"model": thing.name, "label": label, "columns": list(columns)},
+            settings={**settings, "convert": convert} if convert else settings,
         )
     )
 

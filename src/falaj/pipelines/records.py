@@ -74,7 +74,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     Attributes:
         path, function: where its code is, below the project.
         returns: type of one item's output.
-        settings: of `best` (by, least) and `register` (model, label, columns).
+        settings: of `best` (by, least) and `register` (model, label, columns, convert).
         services: feature services that its code names; their sources are inputs, too.
     """
 

@@ -34,8 +34,9 @@ def register(ctx: Context, board: Board, item: Item, path: Path, step: Step, cal
     """
     node, output = item.node, board.output_of(item.node.args["model"])
     name, label = str(node.settings["model"]), str(node.settings["label"])
+    convert = str(node.settings.get("convert", ""))
     with ctx.reading() as tx:
-        found = _there(ctx, tx, name, output)
+        found = _there(ctx, tx, name, output, convert)
         label = label or _label_of_newest(ctx, tx, name)
     if found is None:
         elsewhere: Elsewhere = ctx.ground.port(ELSEWHERE)
@@ -48,25 +49,40 @@ def register(ctx: Context, board: Board, item: Item, path: Path, step: Step, cal
             "inputs": sorted({read.address for read in board.plan.reads.values()}),
             "run": output.version.run or "",
             "columns": [_column(column, types) for column in wanted],
+            "convert": convert,
+            "rows": _tables(board, item) if convert else [],
         }
         elsewhere.call(caller, ctx.project.name, "model.register", args)
         with ctx.reading() as tx:
-            found = _there(ctx, tx, name, output)
+            found = _there(ctx, tx, name, output, convert)
     if found is None:
         raise Invalid(f"model {name}: its new version is not there", next_step="falaj model list")
     return keeping.commit_registered(ctx, step, *found)
 
 
-def _there(ctx: Context, tx: Transaction, name: str, output: Output) -> tuple[Asset, Version] | None:
-    """The live version of a model that was registered from an output."""
+def _there(ctx: Context, tx: Transaction, name: str, output: Output, convert: str) -> tuple[Asset, Version] | None:
+    """The live version of a model that was registered from an output, converted or not as it is wanted now."""
     catalog = ctx.ground.catalog
     asset = catalog.find_asset(tx, ctx.project.id, MODEL, name)
     for version in catalog.versions(tx, asset, limit=100) if asset else ():
-        if version.run == output.version.run and version.state == "live":
-            files = catalog.payload(asset, version).files if asset else ()
-            if asset and files and files[0].sha256 == output.payload.files[0].sha256:
+        if asset and version.run == output.version.run and version.state == "live":
+            payload = catalog.payload(asset, version)
+            given = payload.conversion.source if payload.conversion else payload.files[0].sha256
+            if given == output.payload.files[0].sha256 and bool(payload.conversion) == bool(convert):
                 return asset, version
     return None
+
+
+def _tables(board: Board, item: Item) -> list[str]:
+    """The tables that a model was made from, the nearest first: addresses of what the steps before it made."""
+    above, found = [item.node], dict[str, None]()
+    while above:
+        node = above.pop(0)
+        names = [arg.name for arg in node.args.values() if arg.sort == "node"]
+        outputs = [one.output for name in names for one in board.items.get(name, ()) if one.output]
+        found |= dict.fromkeys(one.address for one in outputs if one.payload.type == "table")
+        above += [one for one in board.plan.graph.nodes if one.id in names and one not in above]
+    return list(found)
 
 
 def _label_of_newest(ctx: Context, tx: Transaction, name: str) -> str:

@@ -7,6 +7,7 @@ falaj.toml         project, regime, locations, residency, database, ledger
   objects/         the location `main`, where its url is `file:objects`
   staging/         files that were sent and that no operation has named yet
   scratch/         what lies there only while it is worked on
+  environments/    libraries that run apart from ours, each built from a lock
   serving/         a signed bundle for each deployment, and what was predicted by it
   checkpoints/     signed heads of the ledger, outside of the database
 """
@@ -89,6 +90,7 @@ class Layout:
         self.staging = self.store / "staging"
         self.scratch = self.store / "scratch"
         self.checkpoints = self.store / "checkpoints"
+        self.environments = self.store / "environments"
         self.serving = self.store / "serving"
 
     def make(self) -> None:

@@ -16,6 +16,7 @@ from falaj.core.errors import FalajError, Forbidden, Invalid, NotFound
 from falaj.core.ids import new_id
 from falaj.core.names import name
 from falaj.core.records import Fact
+from falaj.environments import ENVIRONMENTS
 from falaj.platform.layout import MAIN, Layout, Settings
 from falaj.store.content import Contents
 from falaj.store.errors import Exists, StoreAway
@@ -201,7 +202,15 @@ def _assemble(
         scratch=layout.scratch,
         four_eyes=mode != EMBEDDED,
     )
+    ground.fill(ENVIRONMENTS, lambda: environments_of(layout))
     return Opened(ground, store, derived(commit, "token"))
+
+
+def environments_of(layout: Layout) -> object:
+    """Where a store's environments are built; imported once somebody asks."""
+    from falaj.environments.place import Place as Environments
+
+    return Environments(layout.environments)
 
 
 def check_mode(units: Units, store: Actor, mode: str, *, server: bool) -> str:

@@ -54,7 +54,7 @@ def told_registered(result: Mapping[str, Any], given: Mapping[str, Any]) -> Line
     """A new version of a model: what it reads and predicts, from which data and code, signed by which key."""
     stored = f"{size(result['size_bytes'])} read, {size(result['stored_bytes'])} stored"
     head = joined(f"{safe(result['model'])} v{result['version']}", safe(result["format"]), stored, entry_of(result))
-    kept = ("label", "inputs", "data", "code", "sha256", "run")
+    kept = ("label", "inputs", "data", "code", "sha256", "conversion", "run")
     signed = joined(f"signed by key {safe(result['key'])}", f"loaded under {plain(result['sandbox'])}")
     return [head, *indented(fields((key, result.get(key)) for key in kept)), f"  {signed}"]
 
