@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --require-virtualenv
 
-.PHONY: setup demo tour check test bench docs format lock clean help
+.PHONY: setup demo tour check test faults bench docs format lock clean help
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 12
@@ -36,6 +36,9 @@ check: setup ## format, lint, strict types, import contracts, the tree
 
 test: setup ## every test; SEED=… makes the same random choices again
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(if $(SEED),--seed $(SEED))
+
+faults: setup ## kill -9 through a short year, KILLS=100 times and more by SEED=…; ends with a table
+	@$(BIN)/python -m tests.faults.year --kills $(or $(KILLS),100) $(if $(SEED),--seed $(SEED))
 
 bench: setup ## the bars of speed, each beside its bare limit
 	@$(BIN)/python -m benchmarks

@@ -1,0 +1,1 @@
+"""A short version of the year, and a killer that walks through it: see `story` and `killer`."""
