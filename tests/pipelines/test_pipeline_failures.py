@@ -41,6 +41,18 @@ def leaks(a: int) -> int:
     while True:
         held.append(bytearray(1 << 20))
 
+@fj.step(memory="64MiB")
+def trickles(a: int) -> int:
+    held = []
+    while True:
+        held.append(str(len(held)))
+
+@fj.step
+def opens(a: int) -> int:
+    held = []
+    while True:
+        held.append(open("/dev/null"))
+
 @fj.step(timeout="1s")
 def hangs(a: int) -> int:
     while True:
@@ -59,8 +71,10 @@ def exits(a: int) -> int: sys.exit("enough")
 def coded(a: int) -> fj.Model: return Own()
 
 @fj.step
-def begins_another(a: int) -> int:
-    return subprocess.Popen(["sleep", "1000"], start_new_session=False).pid
+def begins_others(a: int) -> list[int]:
+    own = [subprocess.Popen(["sleep", "1000"], start_new_session=new).pid for new in (False, True)]
+    away = subprocess.check_output(["sh", "-c", "setsid sleep 1000 > /dev/null 2>&1 & echo $!"])
+    return [*own, int(away)]
 
 @fj.step(isolation="exec")
 def anew(a: int) -> str:
@@ -105,9 +119,22 @@ def waits(a: int) -> int:
     time.sleep(60)
     return a
 """
-NAMES = ("raises", "wrong", "no_table", "nan", "leaks", "hangs", "crashes", "leaves", "exits", "coded", "secret")
+NAMES = (
+    "raises",
+    "wrong",
+    "no_table",
+    "nan",
+    "leaks",
+    "trickles",
+    "opens",
+    "hangs",
+    "crashes",
+    "leaves",
+    "exits",
+    "coded",
+)
 ONE = "\n@fj.pipeline\ndef p_{name}():\n    {name}(1)\n"
-REST = "".join(ONE.format(name=name) for name in (*NAMES, "begins_another", "anew", "waits"))
+REST = "".join(ONE.format(name=name) for name in (*NAMES, "secret", "begins_others", "anew", "waits"))
 REST += "\n@fj.pipeline\ndef p_unsteady(mark: str):\n    unsteady(1, mark=mark)\n"
 REST += "\n@fj.pipeline\ndef p_pries(other: str):\n    pries(1, other=other)\n"
 REST += "\n@fj.pipeline\ndef p_lists(a: list[int], b: list[int]):\n    both.map(a=a, b=b)\n"
@@ -123,27 +150,31 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     made.platform.close()
 
 
+CORRECT = "correct it and run again"
 TOLD = {
-    "raises": ("raised", r"KeyError: 'nothing' \(pipeline.py:11 in raises\)"),
-    "wrong": ("wrong_type", "returned str, and says int"),
-    "no_table": ("wrong_type", "returned list, and says table"),
-    "nan": ("invalid", "metric 'auc' is 'nan': a finite number"),
-    "leaks": ("memory", "more than its 64 MiB"),
-    "hangs": ("timeout", "over its 1 s"),
-    "crashes": ("signal", "ended by SIGSEGV"),
-    "leaves": ("signal", "ended with exit code 0 before its end"),
-    "exits": ("raised", "SystemExit: enough"),
-    "coded": ("model_refused", "allow-list"),
+    "raises": ("raised", r"KeyError: 'nothing' \(pipeline.py:11 in raises\)", CORRECT),
+    "wrong": ("wrong_type", "returned str, and says int", "return what the step's annotation says"),
+    "no_table": ("wrong_type", "returned list, and says table", "return what the step's annotation says"),
+    "nan": ("invalid", "metric 'auc' is 'nan': a finite number", CORRECT),
+    "leaks": ("memory", "more than its 64 MiB", "@fj.step(memory="),
+    "trickles": ("memory", "more than its 64 MiB", "@fj.step(memory="),
+    "opens": ("raised", r"OSError: \[Errno 24\] Too many open files: '/dev/null' \(pipeline.py", CORRECT),
+    "hangs": ("timeout", "over its 1 s", "@fj.step(timeout="),
+    "crashes": ("signal", "ended by SIGSEGV", "falaj run explain {run}"),
+    "leaves": ("signal", "ended with exit code 0 before its end", "falaj run explain {run}"),
+    "exits": ("raised", "SystemExit: enough", CORRECT),
+    "coded": ("model_refused", "allow-list", "or an ONNX file"),
 }
 
 
 @pytest.mark.parametrize("name", TOLD)
-def test_what_went_wrong_is_told(steps: Project, name: str) -> None:
-    code, words = TOLD[name]
+def test_what_went_wrong_is_told_and_what_to_do(steps: Project, name: str) -> None:
+    code, words, what_to_do = TOLD[name]
     with pytest.raises(StepFailed, match=words) as failed:
         steps.run(pipeline=f"p_{name}")
     (step,) = failed.value.facts["steps"]
     assert (step["state"], step["error"]["code"], step["output"]) == ("failed", code, "")
+    assert what_to_do.format(run=failed.value.facts["run"]) in failed.value.next_step
     run = steps.call("run.show", run=failed.value.facts["run"])
     assert (run.state, run.error["code"]) == ("failed", "step_failed")
     with pytest.raises(NotFound):
@@ -158,8 +189,9 @@ def test_secrets_are_neither_given_nor_kept(steps: Project, monkeypatch: pytest.
 
 
 def test_what_a_step_began_ends_with_it(steps: Project) -> None:
-    told = steps.run(pipeline="p_begins_another")
-    assert not is_running(steps.value(told, "begins_another"))
+    told = steps.run(pipeline="p_begins_others")
+    begun = steps.value(told, "begins_others")
+    assert (len(begun), [pid for pid in begun if is_running(pid)]) == (3, [])
 
 
 def test_a_step_may_have_an_interpreter_of_its_own(steps: Project) -> None:

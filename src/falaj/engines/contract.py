@@ -29,7 +29,7 @@ from falaj.pipelines.errors import RunCancelled, StepFailed
 from falaj.pipelines.keeping import LEASE
 from falaj.pipelines.plan import write_source
 from falaj.pipelines.records import Given, Task
-from falaj.pipelines.rules import check_source, shown_item
+from falaj.pipelines.rules import check_source, next_step_after, shown_item
 
 NUMBER: Final = 1
 HEAR_S: Final = 0.25
@@ -91,10 +91,13 @@ class Attempt:
             error = told["error"] or {}
             raise StepFailed(
                 f"{self._name}: {error.get('message', 'failed')}",
-                next_step="try again, with the attempt raised by one" if told["again"] else "correct it and run again",
+                next_step="try again, with the attempt raised by one" if told["again"] else self._what_to_do(error),
                 facts={"again": told["again"], "error": error},
             )
         return {key: value for key, value in told.items() if key not in ("task", "files", "is_last")}
+
+    def _what_to_do(self, error: Mapping[str, Any]) -> str:
+        return next_step_after(str(error.get("code", "")), str(self._what["run"]))
 
     def _settled(self) -> str:
         """The state of the run, of which nothing was left to compute."""

@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from falaj.engines import worker
-from falaj.models.jail import end_with_parent
+from falaj.models.jail import adopt_orphans, end_with_parent
 
 MAX_MESSAGE = 64 * 1024
+SWEEPS = 100
 OURS = ("numpy.random", "falaj.engines.outputs")
 WITH = {
     "pyarrow": ("pyarrow.parquet", "pyarrow.dataset", "duckdb", "falaj.engines.score"),
@@ -57,6 +58,8 @@ class Parent:
         """End every attempt with all that it began."""
         for _, pid in self.children.values():
             _kill(pid)
+        self.children.clear()
+        self._end_orphans()
 
     def _asked(self) -> bool:
         message = self.control.recv(MAX_MESSAGE)
@@ -102,7 +105,22 @@ class Parent:
         # The group of the session is still its own while its leader is not waited for.
         _kill(pid)
         _, status, usage = os.wait4(pid, 0)
+        self._end_orphans()
         self._say({"ended": number, "status": status, "peak": usage.ru_maxrss * 1024})
+
+    def _end_orphans(self) -> None:
+        """End what an attempt left behind, in sessions of its own too: it became a child of this process with its end.
+
+        What attempts that go on began is below them, not here.
+        """
+        mine = {pid for _, pid in self.children.values()}
+        for _ in range(SWEEPS):  # each one that ends may leave more; what multiplies faster is not waited for
+            if not (left := _children() - mine):
+                return
+            for pid in left:
+                _kill(pid)
+                with suppress(ChildProcessError):
+                    os.waitpid(pid, 0)
 
     def _say(self, message: dict[str, Any]) -> None:
         with suppress(OSError):  # the one who asked is gone, and the next look at the socket ends this process
@@ -123,6 +141,13 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)  # it may not have made its session yet
 
 
+def _children() -> set[int]:
+    try:
+        return {int(word) for word in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
+    except OSError:  # a kernel that does not tell
+        return set()
+
+
 def _threads() -> int:
     return len(os.listdir("/proc/self/task"))  # noqa: PTH208  names alone
 
@@ -137,6 +162,7 @@ def main() -> None:
     handle, source, modules = int(sys.argv[1]), sys.argv[2], sys.argv[3]
     control = socket.socket(fileno=handle)
     end_with_parent()
+    adopt_orphans()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started us, who ends us in good order
     for name in (*OURS, *_wanted(modules.split(","))):
         with suppress(BaseException):  # the step itself says what it lacks

@@ -29,11 +29,14 @@ import msgspec
 
 from falaj.core.errors import FalajError
 from falaj.engines import fence
+from falaj.models.jail import adopt_orphans
 from falaj.pipelines import definitions, inside
 from falaj.pipelines.records import Manifest, Task
 
 DONE, FAILED = 0, 1
 MAX_WORDS = 4000
+SPARE_FILES, SPARE_BYTES = 64, 16 << 20
+"""What a step is not given, so that how it failed can be written down."""
 _TASK = msgspec.json.Decoder(Task)  # made before the fork: it takes milliseconds
 
 
@@ -44,9 +47,11 @@ def run(folder: Path) -> int:
     try:
         manifest = msgspec.structs.replace(_run(task, folder), guards=guards)
     except MemoryError:
+        _give_spare()
         _fail(folder, "memory", f"it asked for more than its {task.options.memory / 1024**2:,.0f} MiB", "")
         return FAILED
     except BaseException as error:  # noqa: BLE001  the edge of the process: told to whoever started it
+        _give_spare()
         traceback.print_exc()
         sort = error.code if isinstance(error, FalajError) else "raised"
         words = error.message if isinstance(error, FalajError) else f"{type(error).__name__}: {error}"
@@ -116,7 +121,14 @@ def _limit_memory(memory: int) -> None:
         for line in status:
             if line.startswith(b"VmData:"):
                 held = int(line.split()[1]) * 1024
-    resource.setrlimit(resource.RLIMIT_DATA, (held + memory, held + memory))
+    resource.setrlimit(resource.RLIMIT_DATA, (held + memory, held + memory + SPARE_BYTES))
+
+
+def _give_spare() -> None:
+    """Let go of what was kept back: the step has failed, perhaps because it took all there was."""
+    for limit in (resource.RLIMIT_DATA, resource.RLIMIT_NOFILE):
+        most = resource.getrlimit(limit)[1]
+        resource.setrlimit(limit, (most, most))
 
 
 def _where(error: BaseException, task: Task) -> str:
@@ -149,7 +161,10 @@ def become(folder: Path) -> None:
     os.closerange(3, 4096)
     for word in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE):
         signal.signal(word, signal.SIG_DFL)
+    adopt_orphans()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(files, most - SPARE_FILES), most))
     for name in ("TMPDIR", "HOME"):
         os.environ[name] = str(folder / "own")
     for stream in (sys.stdout, sys.stderr):

@@ -29,6 +29,7 @@ GUARDS: Final = (NAMESPACE, LANDLOCK, SECCOMP)
 
 _CLONE_NEWUSER, _CLONE_NEWNET, _CLONE_THREAD = 0x10000000, 0x40000000, 0x00010000
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP = 1, 4, 38, 22
+_PR_SET_CHILD_SUBREAPER = 36
 _ARCHES: Final = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 
 # Name -> numbers on x86-64 and arm64; None where that machine has no such call.
@@ -142,6 +143,12 @@ def end_with_parent() -> None:
     """Let the kernel end this process when its parent ends, however that ends. Linux only."""
     if sys.platform == "linux":
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def adopt_orphans() -> None:
+    """Let what this process began stay below it, also where its own parent ends sooner. Linux only."""
+    if sys.platform == "linux":
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def _prctl(option: int, value: int) -> bool:

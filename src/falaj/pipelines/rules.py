@@ -202,6 +202,26 @@ def is_tried_again(sort: str, attempts: int, lost: int, retries: int) -> bool:
     return lost <= MAX_LOST if sort == "lost" else attempts - lost <= retries
 
 
+_CORRECT: Final = "correct it and run again: what was committed is not computed anew"
+_STEPS: Final = {
+    "memory": "hold less at once, or give it more: @fj.step(memory='8GiB')",
+    "timeout": "see what it printed, falaj run explain {run}; or give it longer: @fj.step(timeout='2h')",
+    "signal": "see what it printed, falaj run explain {run}; isolation='exec' is for what does not survive a fork",
+    "lost": "run again: what was committed is not computed anew",
+    "wrong_type": "return what the step's annotation says, or correct the annotation",
+    "model_refused": "return an estimator of scikit-learn, XGBoost or LightGBM, or an ONNX file: no code of your own",
+}
+
+
+def next_step_after(sort: str, run: str) -> str:
+    """What to do about a step that failed.
+
+    Args:
+        sort: how it ended, see `engine.Ended`.
+    """
+    return _STEPS.get(sort, _CORRECT).format(run=run)
+
+
 def shown_item(step: str, item: int, label: str = "") -> str:
     """A step's item as people read it: `train[31]`, by the value it was mapped over, else by its place."""
     return step if item < 0 else f"{step}[{label or item}]"
@@ -211,7 +231,7 @@ def _article(type_: str) -> str:
     return f"an {type_}" if type_[0] in "aeiou" else f"a {type_}"
 
 
-_FILE = re.compile(r"(?!.*\.\.)(?:[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}/){0,20}[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}\.py")
+_FILE = re.compile(r"(?!.*\.\.)(?:[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}/){0,20}[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}\.(?:py|txt|lock)")
 
 
 def check_source(files: Mapping[str, str]) -> dict[str, bytes]:
@@ -220,7 +240,7 @@ def check_source(files: Mapping[str, str]) -> dict[str, bytes]:
         raise PipelineInvalid(f"source: {len(files)} files: 1 to {MAX_FILES:,} are expected")
     for path in files:
         if not _FILE.fullmatch(path):
-            raise PipelineInvalid(f"source: {printable(path)} is no path of a Python file below a project")
+            raise PipelineInvalid(f"source: {printable(path)} is no path of a Python file or lock below a project")
     out = {path: text.encode() for path, text in sorted(files.items())}
     if (size := sum(map(len, out.values()))) > MAX_SOURCE_BYTES:
         raise TooLarge(f"source: {size:,} bytes, at most {MAX_SOURCE_BYTES:,}", next_step="keep data out of the code")

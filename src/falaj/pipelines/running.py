@@ -25,7 +25,7 @@ from falaj.pipelines.engine import Attempts, Ended, Engine
 from falaj.pipelines.errors import RunCancelled, StepFailed
 from falaj.pipelines.inputs import Inputs
 from falaj.pipelines.plan import Plan, write_source
-from falaj.pipelines.rules import is_tried_again
+from falaj.pipelines.rules import is_tried_again, next_step_after
 from falaj.pipelines.views import StepView
 from falaj.store.steps import Step
 
@@ -209,6 +209,6 @@ def failure(failed: list[Step], views: list[StepView]) -> StepFailed:
     more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
     return StepFailed(
         f"{keeping.shown(first)}: {error.get('message', 'failed')}{where}{more}",
-        next_step="correct it and run again: what was committed is not computed anew",
+        next_step=next_step_after(str(error.get("code", "")), first.run),
         facts={"steps": [msgspec.to_builtins(view) for view in views], "log": first.log[-2000:]},
     )
