@@ -50,6 +50,37 @@ NOTHING = {
 }  # fmt: skip
 
 
+def test_what_has_no_outcome_is_one_file_and_what_was_read_is_not_needed_again(deployed: Deployed) -> None:
+    july = kites(60, seed=5, start=500)
+    lines = asked(july)
+    lines[0] = msgspec.structs.replace(lines[0], key="")
+    for part in (lines[:20], lines[20:40]):
+        written(deployed.log, part)
+        deployed.collect()
+        deployed.outcomes(july.slice(0, 10))
+        deployed.labels()
+    counts = {**NOTHING, "predictions": 40, "before": 9, "waiting": 30, "keyless": 1}
+    assert deployed.labels()["counts"] == counts
+    assert len(deployed.call("data.files", thing="delay_waiting@main")["files"]) == 1
+    assert deployed.call("asset.show", thing="delay_waiting@main")["shown"]["version"] == 2
+    # Whatever becomes of predictions that were read, those without an outcome are known from their own file.
+    deployed.call("ref.rollback", thing="delay_predictions@main")
+    deployed.outcomes(july)
+    assert deployed.labels()["counts"] == {**counts, "joined": 30, "waiting": 0}
+
+
+def test_outcomes_that_are_not_held_any_more_are_joined_again(deployed: Deployed) -> None:
+    july = kites(40, seed=5, start=500)
+    written(deployed.log, asked(july))
+    deployed.collect()
+    for known in (10, 30):
+        deployed.outcomes(july.slice(0, known))
+        deployed.labels()
+    deployed.call("ref.rollback", thing="delay_labelled@main")
+    assert deployed.labels()["counts"] == {**NOTHING, "predictions": 40, "before": 10, "joined": 20, "waiting": 10}
+    assert len(set(deployed.table("delay_labelled")["prediction"].to_pylist())) == 30
+
+
 def test_what_was_cancelled_has_no_outcome_and_none_is_made_up(deployed: Deployed) -> None:
     july = kites(40, seed=5, start=500)
     late = july["late"].to_pylist()
@@ -187,6 +218,8 @@ def test_whatever_the_order_in_which_predictions_and_outcomes_come_the_sum_is_th
         deployed.outcomes(known.slice(0, cut))
         counts = deployed.labels()["counts"]
         assert counts["predictions"] == sum(value for word, value in counts.items() if word != "predictions")
+        kept = [deployed.table(name)["prediction"].to_pylist() for name in ("delay_labelled", "delay_waiting")]
+        assert sorted(kept[0] + kept[1]) == sorted(deployed.table("delay_predictions")["prediction"].to_pylist())
     deployed.outcomes(known)
     counts = deployed.labels()["counts"]
     asked_about = set(deployed.table("delay_predictions")["key"].to_pylist())

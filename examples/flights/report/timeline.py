@@ -160,7 +160,7 @@ def _served(moves: Sequence[Move], top: float, frame: Frame, place: _Places) -> 
 
 def _data(story: Story) -> Iterator[Mark]:
     for made in story.versions:
-        if made.kind == "dataset" and not made.name.endswith(("_predictions", "_labelled")):
+        if made.kind == "dataset" and not made.name.endswith(("_predictions", "_labelled", "_waiting")):
             rows = f", {made.rows:,} rows" if made.rows is not None else ""
             yield Mark(
                 made.month, made.at, "dot", "data", f"{made.name} {version(made.number)}{rows}. {made.note}".strip(". ")

@@ -1,5 +1,8 @@
 """Outcomes joined to predictions by key. None is dropped, none doubled, and what has no outcome gets none.
 
+A prediction is read when it is new, and again while it has no outcome. So those without stand in one file, which says
+how far predictions were read; what has an outcome, and what can never have one, is not looked at again.
+
 The label is an expression that came with a model, so it is evaluated where it can read the rows of the outcomes and
 nothing else, predictions least of all. What it gave is then joined by queries of this module alone.
 """
@@ -8,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from falaj.core.encoding import decode
 from falaj.core.errors import Invalid
 from falaj.core.names import printable
 from falaj.data import tables
@@ -19,6 +23,9 @@ from falaj.data.records import Contract, DatasetColumn
 from falaj.data.tables import Format
 from falaj.gates import table
 from falaj.gates.records import EvidenceSource
+
+if TYPE_CHECKING:
+    import duckdb
 
 COLUMNS: Final = (
     DatasetColumn(name="prediction", type="string"),
@@ -32,6 +39,11 @@ COLUMNS: Final = (
     DatasetColumn(name="label", type="boolean"),
     DatasetColumn(name="joined_at", type="timestamp"),
 )
+
+
+WAITING: Final = COLUMNS[:8]
+"""The columns of a prediction that has no outcome yet."""
+_STATE: Final = b"falaj.read"
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +66,43 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     ambiguous: int = 0
     keyless: int = 0
     failed: int = 0
+
+
+class Read(msgspec.Struct, frozen=True, kw_only=True):
+    """How far predictions were read, as the file of those without an outcome says beside its rows.
+
+    Attributes:
+        predictions: number of the version up to which they were.
+        data: the outcomes that were known: `flights:9`, and the columns of the key.
+        outcomes: rows of the dataset of predictions with an outcome.
+        counts: what became of all of them.
+    """
+
+    predictions: int
+    data: str
+    outcomes: int
+    counts: Counts
+    v: int = 1
+
+
+def gather(paths: Sequence[Path], into: Path) -> None:
+    """Write the rows of collected files, without their inputs, as one file, however many they are."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = {"string": pa.string(), "integer": pa.int64(), "number": pa.float64()}
+    schema = pa.schema([(one.name, kinds.get(one.type, pa.timestamp("us", tz="UTC"))) for one in WAITING])
+    with pq.ParquetWriter(into, schema, compression="zstd", use_dictionary=["model", "role"]) as writer:
+        for path in paths:
+            writer.write_table(pq.read_table(path, columns=schema.names).cast(schema))
+
+
+def read_of(path: Path) -> Read | None:
+    """How far predictions were read when a file of `join` was written; None for another file."""
+    import pyarrow.parquet as pq
+
+    told = (pq.read_schema(path).metadata or {}).get(_STATE)
+    return None if told is None else decode(told, Read, "predictions without an outcome")
 
 
 def write_outcomes(
@@ -93,32 +142,41 @@ def write_outcomes(
             writer.close()
 
 
+class Joined(msgspec.Struct, frozen=True, kw_only=True):
+    """Where `join` writes: predictions that have an outcome now, none where none was joined; those that have none."""
+
+    outcomes: Path
+    waiting: Path
+
+
 def join(
-    predicted: Sequence[Path],
+    asked: Sequence[Path],
     known: Sequence[Path],
     outcomes: Mapping[str, Path],
     labels: Mapping[int, str],
     key: Sequence[str],
-    into: Path,
+    into: Joined,
+    read: Read,
     *,
     at: str,
     scratch: Path,
 ) -> Counts:
-    """Write the predictions whose outcome is known now and was not before.
+    """Write the predictions whose outcome is known now and was not before, and those that have none yet.
 
     Args:
-        predicted: all that was collected; `known` what has an outcome already.
+        asked: predictions that are new, and those that had no outcome before; `known` what has one already, where
+            `asked` may hold it.
         outcomes: files of `write_outcomes` by label; a label without rows has none.
         labels: the label of each version of the model.
+        read: what the file of those without an outcome says, as it is before this join; its counts are those of the
+            last one, none where everything is asked about.
         at: the moment that is written down as that of the join.
         scratch: an existing folder of this call's own.
-    Returns: what became of every prediction; no file is written where none was joined.
+    Returns: what became of every prediction.
     """
-    import pyarrow.parquet as pq
-
     numbers = {label: number for number, label in enumerate(outcomes)}
-    with tables.connect([*predicted, *known, *outcomes.values()], scratch=scratch) as con:
-        con.execute(f"CREATE TEMP VIEW asked AS SELECT * FROM {_files(predicted)}")  # noqa: S608  quoted paths
+    with tables.connect([*asked, *known, *outcomes.values()], scratch=scratch) as con:
+        con.execute(f"CREATE TEMP VIEW asked AS SELECT * FROM {_files(asked)}")  # noqa: S608  quoted paths
         con.execute("CREATE TEMP TABLE label_of (version BIGINT, number INTEGER)")
         rows = [(version, numbers.get(label)) for version, label in labels.items()]
         if rows:
@@ -130,17 +188,41 @@ def join(
         if known:
             con.execute(f"INSERT INTO known SELECT {_ONE} FROM {_files(known)}")  # noqa: S608
         con.execute(_FRESH)
-        counts = dict(con.execute("SELECT state, count(*) FROM fresh GROUP BY state").fetchall())
+        states = dict(con.execute("SELECT state, count(*) FROM fresh GROUP BY state").fetchall())
         ((failed,),) = con.execute("SELECT count(*) FROM asked WHERE output IS NULL").fetchall()
         ((before,),) = con.execute(f"SELECT count(*) FROM asked SEMI JOIN known USING ({_ONE})").fetchall()  # noqa: S608
-        if counts.get("joined"):
-            found = con.sql(_JOINED, params=[at]).to_arrow_reader(100_000)
-            with pq.ParquetWriter(into, found.schema, compression="zstd", use_dictionary=["model", "role"]) as writer:
-                for batch in found:
-                    writer.write_batch(batch)
-    told = Counts(**counts, failed=failed, before=before)
-    total = sum(msgspec.structs.astuple(told))
-    return msgspec.structs.replace(told, predictions=total)
+        counts = _summed(read.counts, Counts(**states, failed=failed, before=before))
+        if counts.joined:
+            _write(con.sql(_JOINED, params=[at]), into.outcomes)
+        read = msgspec.structs.replace(read, outcomes=read.outcomes + counts.joined, counts=counts)
+        _write(con.sql(_WAITING), into.waiting, {_STATE: msgspec.json.encode(read)})
+    return counts
+
+
+def as_before(last: Counts) -> Counts:
+    """The counts where nothing is new since they were taken."""
+    return msgspec.structs.replace(last, before=last.before + last.joined, joined=0)
+
+
+def _summed(last: Counts, now: Counts) -> Counts:
+    """The counts of all predictions: of those that nothing more can become of, and of those that were asked about."""
+    told = msgspec.structs.replace(
+        now,
+        before=now.before + as_before(last).before,
+        keyless=now.keyless + last.keyless,
+        failed=now.failed + last.failed,
+    )
+    return msgspec.structs.replace(told, predictions=sum(msgspec.structs.astuple(told)))
+
+
+def _write(rows: duckdb.DuckDBPyRelation, into: Path, beside: Mapping[bytes, bytes] | None = None) -> None:
+    import pyarrow.parquet as pq
+
+    found = rows.to_arrow_reader(100_000)
+    schema = found.schema.with_metadata(dict(beside)) if beside else found.schema
+    with pq.ParquetWriter(into, schema, compression="zstd", use_dictionary=["model", "role"]) as writer:
+        for batch in found:
+            writer.write_batch(batch)
 
 
 _ONE: Final = 'prediction, "row", version, role'
@@ -162,6 +244,12 @@ WHERE a.output IS NOT NULL
 _JOINED: Final = """
 SELECT prediction, "row", answered_at, model, version, role, key, output, label, CAST(? AS TIMESTAMPTZ) AS joined_at
 FROM fresh WHERE state = 'joined' ORDER BY prediction, "row", version, role
+"""
+
+
+_WAITING: Final = """
+SELECT prediction, "row", answered_at, model, version, role, key, output
+FROM fresh WHERE state IN ('waiting', 'without', 'ambiguous') ORDER BY prediction, "row", version, role
 """
 
 

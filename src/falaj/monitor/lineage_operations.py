@@ -44,10 +44,10 @@ def lineage(ctx: Context, prediction: str) -> PredictionLineage:
                     continue
                 if found:
                     told = lineage_of(ctx.tx, ctx.ground.catalog, deployment, prediction, found)
-                    beside = (f"deployment {name}: {error.message}" for name, error in damage.items())
+                    beside = (f"deployment {name}: {one.message}" for name, one in damage.items())
                     return replace(told, problems=(*told.problems, *beside))
-    for error in damage.values():
-        raise error
+    for one in damage.values():
+        raise one
     raise NotFound(
         f"prediction {printable(prediction[:40])}: neither in a log on this host nor among collected predictions",
         next_step="take the id from the answer: parameters.prediction_id",

@@ -7,8 +7,7 @@ several places: a segment is collected once, an outcome joins its prediction onc
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Final
@@ -18,27 +17,23 @@ import msgspec
 from falaj.core.encoding import moment
 from falaj.core.entries import What
 from falaj.core.errors import MissingPart
-from falaj.core.ids import new_id
 from falaj.core.names import Thing
 from falaj.core.predictions import sealed, unsealed
 from falaj.core.records import Version
 from falaj.data import made
-from falaj.data.made import Made, Target
-from falaj.data.records import DatasetColumn, DatasetVersion
+from falaj.data.made import Made
 from falaj.deploy.records import Watch
 from falaj.door import Context, job, query
-from falaj.models.records import Model
-from falaj.monitor import collecting, labelling, rules, sources, watching
+from falaj.monitor import collecting, joined, rules, sources, watching
 from falaj.monitor.collecting import Survey, Surveyed
 from falaj.monitor.errors import SegmentChanged
+from falaj.monitor.joined import Kept, payload_of
 from falaj.monitor.kinds import REPORT
-from falaj.monitor.labelling import Counts
 from falaj.monitor.records import Report
-from falaj.monitor.sources import Readable, Watched
+from falaj.monitor.sources import Watched
 from falaj.monitor.views import Collected, Labelled, Reported, ReportRow, Status
 from falaj.monitor.window import Figures, Growing, Window
 from falaj.store import rollouts, runs, segments
-from falaj.store.catalog import Held
 from falaj.store.errors import RefConflict
 from falaj.store.metadata import Transaction
 from falaj.store.segments import SEGMENT, Segment
@@ -81,15 +76,6 @@ def collect(ctx: Context, deployment: str) -> Collected:
     return _told_collected(ctx, watched, target_name, found, made_now, removed, len(sealed(log)) - len(found.damaged))
 
 
-class _Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """A version that an operation made."""
-
-    version: Version
-    previous: int | None
-    stored_bytes: int
-    entry_id: str
-
-
 def _sorted_out(ctx: Context, watched: Watched, paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """The segments that were collected before, and those that were not. Raises: SegmentChanged."""
     known, fresh = [], []
@@ -108,7 +94,7 @@ def _sorted_out(ctx: Context, watched: Watched, paths: Sequence[Path]) -> tuple[
     return known, fresh
 
 
-def _collected(ctx: Context, watched: Watched, dataset: str, found: Survey) -> _Kept:
+def _collected(ctx: Context, watched: Watched, dataset: str, found: Survey) -> Kept:
     """The segments as the dataset's next version, each with its row."""
     with ctx.reading() as tx:
         target = made.target_of(ctx, tx, Thing(dataset, sources.DATASET, "main"))
@@ -118,7 +104,7 @@ def _collected(ctx: Context, watched: Watched, dataset: str, found: Survey) -> _
         file = Path(folder, f"{found.segments[0].path.stem}.parquet")
         collecting.write(found, file)
         stored = made.store(ctx, target, file, onto=before.version if before else None)
-    old = _payload(ctx, before)
+    old = payload_of(ctx, before)
     columns = rules.classified(rules.merged_columns(old.columns if old else (), found.columns), classes)
     rows = (old.rows or 0 if old else 0) + found.rows
     table = Made(columns=columns, rows=rows, source=watched.asset.name, stored=stored, report=None)
@@ -132,7 +118,7 @@ def _collected(ctx: Context, watched: Watched, dataset: str, found: Survey) -> _
         detail = {"thing": f"deployment/{watched.asset.name}", "version": version.number, "segments": told}
         entry = unit.say(What.PREDICTIONS_COLLECTED, [watched.asset.id, version.asset], detail=detail)
         ctx.result = {"dataset": dataset, "version": version.number, "rows": found.rows}
-    return _Kept(version=version, previous=target.previous, stored_bytes=stored.stored_bytes, entry_id=entry.id)
+    return Kept(version=version, previous=target.previous, stored_bytes=stored.stored_bytes, entry_id=entry.id)
 
 
 def _row(unit: Unit, watched: Watched, one: Surveyed, version: Version) -> Segment:
@@ -148,10 +134,6 @@ def _row(unit: Unit, watched: Watched, one: Surveyed, version: Version) -> Segme
     )
 
 
-def _payload(ctx: Context, held: Held | None) -> DatasetVersion | None:
-    return ctx.ground.catalog.payload(held.asset, held.version) if held else None
-
-
 def _removed(ctx: Context, watched: Watched, paths: Sequence[Path]) -> int:
     """Remove files of the log whose predictions are committed; none while a rollout is judged by them."""
     with ctx.reading() as tx:
@@ -163,11 +145,11 @@ def _removed(ctx: Context, watched: Watched, paths: Sequence[Path]) -> int:
 
 
 def _told_collected(
-    ctx: Context, watched: Watched, dataset: str, found: Survey, kept: _Kept | None, removed: int, left: int
+    ctx: Context, watched: Watched, dataset: str, found: Survey, kept: Kept | None, removed: int, left: int
 ) -> Collected:
     with ctx.reading() as tx:
         now = sources.held(ctx, tx, dataset)
-    payload = _payload(ctx, now)
+    payload = payload_of(ctx, now)
     return Collected(
         deployment=watched.asset.name,
         dataset=dataset,
@@ -200,124 +182,22 @@ def labels(ctx: Context, deployment: str) -> Labelled:
     """Join the outcomes that are known by now to the predictions of a deployment, by their key.
 
     The label is the model's own expression over the data that the deployment names. What was joined before stays as it
-    was; what has no outcome (cancelled, or not known yet) gets none. They become the dataset `DEPLOYMENT_labelled`.
+    was, and is not read again; what has no outcome (cancelled, or not known yet) gets none, and is asked about the next
+    time. They become the datasets `DEPLOYMENT_labelled` and `DEPLOYMENT_waiting`.
     """
-    with ctx.reading() as tx:
-        joining = _joining(ctx, tx, deployment)
-        target_name = rules.outcomes_of(joining.watched.asset.name)
-        target = made.target_of(ctx, tx, Thing(target_name, sources.DATASET, "main"))
-    ctx.check_residency(f"{target_name}: storing")
-    kept, counts = None, Counts()
-    if joining.predictions is not None:
-        with tempfile.TemporaryDirectory(prefix="falaj-", dir=ctx.ground.scratch) as folder:
-            file = Path(folder, f"{new_id()}.parquet")
-            counts = _joined(ctx, joining, file, Path(folder))
-            if counts.joined:
-                kept = _keep_outcomes(ctx, joining, target, file, counts)
-    version = kept.version.number if kept else target.previous
+    joining = joined.begun(ctx, deployment)
+    kept, counts = joined.carried_out(ctx, joining)
     return Labelled(
         deployment=joining.watched.asset.name,
-        dataset=target_name,
-        version=version,
-        previous=target.previous if kept else None,
+        dataset=joining.target.thing.name,
+        version=kept.version.number if kept else joining.target.previous,
+        previous=kept.previous if kept else None,
         counts=counts,
-        predictions=_shown(joining.predictions),
+        predictions=joining.shown,
         data=joining.data.shown,
         run=ctx.run.id if ctx.run else "",
         entry_id=kept.entry_id if kept else "",
     )
-
-
-def _shown(held: Held | None) -> str:
-    return f"{held.asset.name}:{held.version.number}" if held else ""
-
-
-class _Joining(msgspec.Struct, frozen=True, kw_only=True):
-    """What outcomes are joined from, as it stood.
-
-    Attributes:
-        labels: of each version of the model, by its number.
-        classes: of inputs and key, see `sources.classes`.
-    """
-
-    watched: Watched
-    model: str
-    key: tuple[str, ...]
-    data: Readable
-    predictions: Held | None
-    known: Held | None
-    labels: Mapping[int, str]
-    classes: Mapping[str, str]
-
-
-def _joining(ctx: Context, tx: Transaction, deployment: str) -> _Joining:
-    catalog = ctx.ground.catalog
-    watched = sources.watched(ctx, tx, deployment)
-    asked = rules.labels_of(watched.deployment)
-    model = catalog.asset(tx, ctx.project.id, watched.deployment.follows)
-    known: dict[int, str] = {}
-    for version in catalog.versions(tx, model, limit=MAX_VERSIONS):
-        payload: Model = catalog.payload(model, version)
-        known[version.number] = payload.label
-    return _Joining(
-        watched=watched,
-        model=model.name,
-        key=asked.key,
-        data=sources.readable(ctx, tx, Thing.parse(asked.data, kind=sources.DATASET)),
-        predictions=sources.held(ctx, tx, rules.predictions_of(watched.asset.name)),
-        known=sources.held(ctx, tx, rules.outcomes_of(watched.asset.name)),
-        labels=known,
-        classes=sources.classes(ctx, tx, watched.deployment),
-    )
-
-
-def _joined(ctx: Context, joining: _Joining, into: Path, folder: Path) -> Counts:
-    contents, contract = ctx.ground.contents, joining.data.contract
-    assert joining.predictions is not None  # noqa: S101  the caller looked
-    assert contract is not None  # noqa: S101  `sources.readable` gives none without
-    ctx.progress("reading outcomes", 0, joining.data.version.size_bytes)
-    data = contents.checkout(joining.data.version, folder / "data")
-    predicted = contents.checkout(joining.predictions.version, folder / "predictions")
-    known = contents.checkout(joining.known.version, folder / "known") if joining.known else []
-    answered = labelling.versions_in(predicted)
-    used = {n: joining.labels[n] for n in answered if n in joining.labels}
-    files: dict[str, Path] = {}
-    for number, label in enumerate(sorted(set(used.values()))):
-        file, spill = folder / f"outcomes-{number}.parquet", folder / f"spill-{number}"
-        spill.mkdir()
-        labelling.write_outcomes(data, joining.data.format, contract, label, joining.key, file, scratch=spill)
-        if file.exists():
-            files[label] = file
-    ctx.progress("joining", 0, 0)
-    (folder / "spill").mkdir()
-    now = moment(datetime.now(UTC))
-    return labelling.join(predicted, known, files, used, joining.key, into, at=now, scratch=folder / "spill")
-
-
-def _keep_outcomes(ctx: Context, joining: _Joining, target: Target, file: Path, counts: Counts) -> _Kept:
-    assert joining.predictions is not None  # noqa: S101  without any, nothing was joined
-    stored = made.store(ctx, target, file, onto=joining.known.version if joining.known else None)
-    rows = counts.before + counts.joined
-    columns = _outcome_columns(ctx, joining)
-    table = Made(columns=columns, rows=rows, source=joining.data.shown, stored=stored, report=None)
-    inputs = [(joining.predictions.version, "predictions"), (joining.data.version, "outcomes")]
-    with ctx.ground.contents.concluding(stored), ctx.conclude() as unit:
-        told = msgspec.to_builtins(counts)
-        ctx.result = {"dataset": target.thing.name, **told}
-        version, entry = made.add(ctx, unit, target, table, inputs=inputs, role="outcomes", detail={"counts": told})
-        ctx.result["version"] = version.number
-    return _Kept(version=version, previous=target.previous, stored_bytes=stored.stored_bytes, entry_id=entry.id)
-
-
-def _outcome_columns(ctx: Context, joining: _Joining) -> tuple[DatasetColumn, ...]:
-    """With the classes that the data declare now, that the predictions have, and that they had themselves."""
-    columns: Sequence[DatasetColumn] = labelling.COLUMNS
-    names = {column.name for column in columns}
-    for held in (joining.predictions, joining.known):
-        payload = _payload(ctx, held)
-        old = [column for column in payload.columns if column.name in names] if payload else []
-        columns = rules.merged_columns(columns, old)
-    return rules.classified(columns, joining.classes)
 
 
 # report
@@ -475,7 +355,7 @@ def status(ctx: Context, deployment: str) -> Status:
     """Where the watching of a deployment stands: what was collected and joined, and its newest reports."""
     watched = sources.watched(ctx, ctx.tx, deployment)
     collected, predictions = segments.count(ctx.tx, watched.asset.id)
-    outcomes = _payload(ctx, sources.held(ctx, ctx.tx, rules.outcomes_of(watched.asset.name)))
+    outcomes = payload_of(ctx, sources.held(ctx, ctx.tx, rules.outcomes_of(watched.asset.name)))
     log = sources.log_of(ctx, ctx.tx, watched)
     lying = [path for path in sealed(log) if segments.collected(ctx.tx, watched.asset.id, path.name) is None]
     found = islice(sources.reports(ctx, ctx.tx, watched.asset.name), SHOWN)

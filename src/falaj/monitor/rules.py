@@ -38,6 +38,11 @@ def outcomes_of(deployment: str) -> str:
     return name(f"{deployment}_labelled")
 
 
+def waiting_of(deployment: str) -> str:
+    """The dataset of those predictions that have no outcome yet."""
+    return name(f"{deployment}_waiting")
+
+
 def labels_of(deployment: Deployment) -> Labels:
     """Where outcomes come from. Raises: Invalid where the deployment does not say."""
     if deployment.labels is None:
