@@ -41,6 +41,14 @@ def leaks(a: int) -> int:
     while True:
         held.append(bytearray(1 << 20))
 
+@fj.step
+def strays(a: int) -> int: return len(open("data/flights.csv").read())
+
+@fj.step
+def lacks(a: int) -> int:
+    import no_such_library
+    return a
+
 @fj.step(memory="64MiB")
 def trickles(a: int) -> int:
     held = []
@@ -124,6 +132,8 @@ NAMES = (
     "wrong",
     "no_table",
     "nan",
+    "strays",
+    "lacks",
     "leaks",
     "trickles",
     "opens",
@@ -156,6 +166,8 @@ TOLD = {
     "wrong": ("wrong_type", "returned str, and says int", "return what the step's annotation says"),
     "no_table": ("wrong_type", "returned list, and says table", "return what the step's annotation says"),
     "nan": ("invalid", "metric 'auc' is 'nan': a finite number", CORRECT),
+    "strays": ("raised", "FileNotFoundError: .*flights.csv", "falaj data add, then take it as an fj.Dataset"),
+    "lacks": ("raised", "ModuleNotFoundError: No module named 'no_such_library'", "install it"),
     "leaks": ("memory", "more than its 64 MiB", "@fj.step(memory="),
     "trickles": ("memory", "more than its 64 MiB", "@fj.step(memory="),
     "opens": ("raised", r"OSError: \[Errno 24\] Too many open files: '/dev/null' \(pipeline.py", CORRECT),

@@ -91,13 +91,12 @@ class Attempt:
             error = told["error"] or {}
             raise StepFailed(
                 f"{self._name}: {error.get('message', 'failed')}",
-                next_step="try again, with the attempt raised by one" if told["again"] else self._what_to_do(error),
+                next_step="try again, with the attempt raised by one"
+                if told["again"]
+                else next_step_after(error, str(self._what["run"])),
                 facts={"again": told["again"], "error": error},
             )
         return {key: value for key, value in told.items() if key not in ("task", "files", "is_last")}
-
-    def _what_to_do(self, error: Mapping[str, Any]) -> str:
-        return next_step_after(str(error.get("code", "")), str(self._what["run"]))
 
     def _settled(self) -> str:
         """The state of the run, of which nothing was left to compute."""

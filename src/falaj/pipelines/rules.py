@@ -211,15 +211,23 @@ _STEPS: Final = {
     "wrong_type": "return what the step's annotation says, or correct the annotation",
     "model_refused": "return an estimator of scikit-learn, XGBoost or LightGBM, or an ONNX file: no code of your own",
 }
+_OUTSIDE: Final = "a step sees its inputs and its own folder alone: falaj data add, then take it as an fj.Dataset"
+_RAISED: Final = {
+    "FileNotFoundError": _OUTSIDE,
+    "PermissionError": _OUTSIDE,
+    "ModuleNotFoundError": "install it beside falaj, or correct the import; then run again",
+}
 
 
-def next_step_after(sort: str, run: str) -> str:
+def next_step_after(error: Mapping[str, Any], run: str) -> str:
     """What to do about a step that failed.
 
     Args:
-        sort: how it ended, see `engine.Ended`.
+        error: `code`, how it ended (see `engine.Ended`), and `message`.
     """
-    return _STEPS.get(sort, _CORRECT).format(run=run)
+    name = str(error.get("message", "")).partition(":")[0]
+    usual = _RAISED.get(name, _CORRECT) if error.get("code") == "raised" else _CORRECT
+    return _STEPS.get(str(error.get("code")), usual).format(run=run)
 
 
 def shown_item(step: str, item: int, label: str = "") -> str:
@@ -231,7 +239,9 @@ def _article(type_: str) -> str:
     return f"an {type_}" if type_[0] in "aeiou" else f"a {type_}"
 
 
-_FILE = re.compile(r"(?!.*\.\.)(?:[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}/){0,20}[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}\.(?:py|txt|lock)")
+_FILE = re.compile(
+    r"(?!.*\.\.)(?:[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}/){0,20}[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}\.(?:py|txt|lock)"
+)
 
 
 def check_source(files: Mapping[str, str]) -> dict[str, bytes]:

@@ -20,6 +20,7 @@ from falaj.core.records import Run
 from falaj.door import Context
 from falaj.pipelines import keeping, registering
 from falaj.pipelines.board import Board, Item
+from falaj.pipelines.builds import Builds
 from falaj.pipelines.code import modules_of
 from falaj.pipelines.engine import Attempts, Ended, Engine
 from falaj.pipelines.errors import RunCancelled, StepFailed
@@ -52,9 +53,9 @@ class Runner:
         self.ctx, self.plan, self.engine, self.folder, self.anew = ctx, plan, engine, folder, anew
         self.run_row: Run = ctx.run
         self.board = Board(ctx, plan)
-        self.inputs = Inputs(ctx, folder)
+        self.inputs, self.builds = Inputs(ctx, folder), Builds(engine, plan.environments)
         self._underway: dict[int, _Underway] = {}
-        self._numbers = 0
+        self._numbers, self._has_waiting = 0, False
 
     def run(self) -> list[Item]:
         """Bring every step to its end. Raises: StepFailed, RunCancelled; what was committed stays."""
@@ -69,6 +70,8 @@ class Runner:
                 with suppress(FalajError):  # the first error is the one to tell
                     keeping.give_up(self.ctx, underway, "cancelled" if isinstance(error, RunCancelled) else "lost")
             raise
+        finally:
+            self.builds.close()
         every = list(self.board.every())
         if failed := [item.failed for item in every if item.failed]:
             raise failure(failed, [item.view() for item in every])
@@ -80,7 +83,7 @@ class Runner:
             self.board.settle(self._take_committed, self._register_all)
             self._launch(attempts)
             elsewhere = [item for item in self.board.every() if item.state == "elsewhere"]
-            if not self._underway and not elsewhere:
+            if not self._underway and not elsewhere and not self._has_waiting:
                 return
             self._tell()
             for ended in attempts.wait(LOOK_EVERY_S) if self._underway else _pause():
@@ -141,13 +144,14 @@ class Runner:
 
     def _launch(self, attempts: Attempts) -> None:
         """Begin what is ready, as far as there are cores. After a failure nothing new begins; what runs may end."""
+        self._has_waiting = False
         if self.board.is_failed():
             return
         free = self.engine.slots() - sum(one.item.node.options.cpu for one in self._underway.values())
         begun: list[tuple[Item, Step]] = []
         for item in self.board.every():
             options = item.node.options
-            if item.state != "ready" or item.node.sort != "step":
+            if item.state != "ready" or item.node.sort != "step" or self._waits_for_environment(item):
                 continue
             if options.cpu > free and (self._underway or begun):
                 break  # in order: a large step is not overtaken for ever
@@ -168,6 +172,14 @@ class Runner:
             item.state = "running"
             self._underway[self._numbers] = _Underway(item, step, folder, time.monotonic())
             attempts.start(self._numbers, task, folder)
+
+    def _waits_for_environment(self, item: Item) -> bool:
+        if self.builds.is_ready(item.node.environment):
+            for made in self.builds.built():
+                keeping.say_built(self.ctx, self.run_row, made)
+            return False
+        self._has_waiting = True
+        return True
 
     def _ended(self, ended: Ended) -> None:
         one = self._underway.pop(ended.number)
@@ -192,6 +204,7 @@ class Runner:
     def _tell(self) -> None:
         names = ", ".join(one.item.name for one in list(self._underway.values())[:4])
         every = list(self.board.every())
+        names = ", ".join(one for one in (names, self.builds.doing) if one)
         self.ctx.progress(names, sum(item.output is not None for item in every), len(every))
 
 
@@ -209,6 +222,6 @@ def failure(failed: list[Step], views: list[StepView]) -> StepFailed:
     more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
     return StepFailed(
         f"{keeping.shown(first)}: {error.get('message', 'failed')}{where}{more}",
-        next_step=next_step_after(str(error.get("code", "")), first.run),
+        next_step=next_step_after(error, first.run),
         facts={"steps": [msgspec.to_builtins(view) for view in views], "log": first.log[-2000:]},
     )
