@@ -13,6 +13,7 @@ deployment: delay
 model: delay@production
 rollout: {canary: [5%, 25%, 100%], bake: 5000 requests, judge: [errors, latency, prediction_shift]}
 rollback: {when: ["errors > 1%", "p99 > 50ms"]}
+shadow: {model: delay@challenger, share: 10%}
 log: {features: all, personal: drop, keep: 400d}
 labels: {data: flights@main, key: [year, month, day, carrier, flight, origin]}
 watch:
@@ -30,6 +31,7 @@ def test_a_whole_file_says_everything():
     assert (name, str(made.follows)) == ("delay", "model/delay@production")
     assert made.rollout == r.Plan(canary=(500, 2500, 10_000), bake=r.Bake(count=5000), judge=r.JUDGES, shift=0.5)
     assert made.rollback == (r.Limit(measure="errors", above=0.01), r.Limit(measure="p99", above=50.0))
+    assert made.shadow == r.Shadow(model="delay@challenger", share=1000)
     assert made.log == r.LogPlan(features=None, personal="drop", keep_days=400)
     assert made.labels == r.Labels(data="flights@main", key=("year", "month", "day", "carrier", "flight", "origin"))
     assert made.watch == r.Watch(
@@ -77,6 +79,11 @@ def test_what_is_stored_is_read_again():
         (PLAN + 'rollback: {when: ["p99 > 5%"]}\n', "not a limit"),
         (PLAN + 'rollback: {when: ["errors < 1%"]}\n', "not a limit"),
         (PLAN + 'rollback: {when: ["errors > 100%"]}\n', "could never be so"),
+        (PLAN + "shadow: {share: 10%}\n", "shadow.model: expected text"),
+        (PLAN + "shadow: {model: delay}\n", "shadow.model: 'delay' is not a ref"),
+        (PLAN + "shadow: {model: delay@production}\n", "shadow.model: 'delay@production' is what answers"),
+        (PLAN + "shadow: {model: kite@challenger}\n", "a ref of another model than delay"),
+        (PLAN + "shadow: {model: delay@challenger, share: 0%}\n", "shadow.share: '0%': a share is expected"),
         (PLAN + "log: {keep: forever}\n", "log.keep: span 'forever'"),
         (PLAN + "log: {personal: sell}\n", "'sell' is not one of drop, keep"),
         (PLAN + "log: {features: [a, a]}\n", "stands here a second time"),

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from falaj.core import bundle, predictions
-from falaj.core.bundle import LogRule
+from falaj.core.bundle import BundleInput, LogRule
 from falaj.core.predictions import Prediction
 from tests.serving.places import NUMBERS, Place, changed, forged, shadow, sigmoid, signed, windy
 from tests.serving.running import Running, one, until
@@ -248,6 +248,15 @@ def test_a_shadow_is_asked_and_only_the_log_knows(place, start):
     assert (first.role, copy.role, first.id == copy.id, copy.key) == ("stable", "shadow", True, "k")
     assert first.inputs == {"wind": 12.0}, "what the bundle drops is not written"
     assert first.output == answer["outputs"][0]["data"][0] != copy.output
+    place.add(9, sigmoid(), inputs=(BundleInput(name="y", type="number"),))
+    place.deploy(2, 6, shadow=shadow(9))
+    assert server.serves(2)
+    assert server.infer().json["model_version"] == "6", "what the shadow cannot read fails for nobody"
+    big = {"inputs": [{**tensor, "shape": [3000], "data": tensor["data"] * 3000} for tensor in one(1, 12.0)]}
+    assert server.post("/v2/models/delay/infer", big).status == 200
+    assert until(lambda: server.get("/stats").json["shadows_dropped"] == 1), "more rows than may wait for a shadow"
+    lines = logged(server.folder)
+    assert [(p.version, p.error) for p in lines if p.role == "shadow"] == [(7, None), (9, "bad_request")]
 
 
 @pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGTERM])

@@ -220,8 +220,10 @@ class Bundles:
     def _read_on(self, log: Path, row: Routing) -> Tally:
         found = self._tallies.get(row.deployment)
         if found is None or found.revision != row.revision:
-            newest = None if len(row.routes) > 1 else NEWEST
-            found = self._tallies[row.deployment] = Tally(row.revision, parse_moment(row.at), newest=newest)
+            roles = {route.role for route in row.routes}
+            newest = None if "canary" in roles else NEWEST
+            found = Tally(row.revision, parse_moment(row.at), newest=newest, shadowed="shadow" in roles)
+            self._tallies[row.deployment] = found
         found.read(log)
         return found
 
@@ -272,7 +274,10 @@ class Bundles:
         """A version as servers know it. Raises: ModelNotPromoted where no gate let it in."""
         model: Model = self._ground.catalog.payload(asset, version)
         rollout = ROLLOUT.get(tx, row.rollout) if row.rollout else None
-        if rollout is not None and rollout.candidate == version.number and rollout.state in {"running", "paused"}:
+        is_shadow = any(route.role == "shadow" and route.version == version.number for route in row.routes)
+        if is_shadow:
+            verdict = self._shadow_verdict(tx, asset, row, version)
+        elif rollout is not None and rollout.candidate == version.number and rollout.state in {"running", "paused"}:
             verdict = rollout.verdicts[0]
         else:
             verdict = admitted(tx, self._ground.catalog, asset, version, holder, guarded=False).id
@@ -284,6 +289,14 @@ class Bundles:
             verdict=verdict,
             types=model.types if model.format == "skops" else (),
         )
+
+    def _shadow_verdict(self, tx: Transaction, asset: Asset, row: Routing, version: Version) -> str:
+        """By which the shadow came to hold the ref of its own. Raises: ModelNotPromoted."""
+        catalog, of = self._ground.catalog, asset_of(tx, row.deployment)
+        config: Deployment = catalog.payload(of, catalog.version(tx, of, row.config))
+        holder = catalog.ref(tx, asset, config.shadow.follows.ref or "") if config.shadow else None
+        assert holder is not None  # noqa: S101  a ref that was routed by is held, and never goes away
+        return admitted(tx, catalog, asset, version, holder, guarded=False).id
 
     def _dropped(self, tx: Transaction, asset: Asset, model: Model, config: Deployment) -> set[str]:
         """Inputs that the log leaves out, by the classes of the columns that the model was trained on."""

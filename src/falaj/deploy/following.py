@@ -132,6 +132,7 @@ class Deployments:
             self._came_into_force(unit, asset)
         if asset.kind != MODEL.name:
             return
+        self._shadows_moved(unit, asset, move.ref)
         if (follower := self._follower(unit.tx, asset, move.ref)) is None:
             return
         is_served = routing(unit.tx, follower.asset.id) is not None
@@ -179,6 +180,36 @@ class Deployments:
         found = all_in_force(tx, self._catalog, asset.project)
         return next((one for one in found if one.deployment.follows == wanted), None)
 
+    def _shadows_moved(self, unit: Unit, asset: Asset, ref: str) -> None:
+        """Have the deployments whose shadow follows this ref ask what it holds now."""
+        wanted = Thing(asset.name, asset.kind, ref)
+        found = list(all_in_force(unit.tx, self._catalog, asset.project))
+        for one in found:
+            shadow, last = one.deployment.shadow, routing(unit.tx, one.asset.id)
+            if shadow is None or shadow.follows != wanted or last is None:
+                continue
+            if last.config == one.version and self._shadow(unit.tx, one, asset, _answering(last)) == _shadow_of(last):
+                continue  # such as a version that answers already
+            self._route_anew(unit, one, asset, _stable_of(last))
+
+    def _route_anew(self, unit: Unit, follower: InForce, asset: Asset, stable: int) -> None:
+        """The same routes by the deployment as it is now. What goes out bakes anew: evidence is counted by revision."""
+        rollout = underway(unit.tx, follower.asset.id, lock=True)
+        if rollout is not None:
+            self.step(unit, rollout, rollout.step, rollout.share)
+        else:
+            self._route(unit, follower, asset, stable, None)
+
+    def _shadow(self, tx: Transaction, follower: InForce, asset: Asset, answering: Sequence[int]) -> Route | None:
+        """The shadow's route: what its ref holds, where a gate let that in and it does not answer anyway."""
+        shadow = follower.deployment.shadow
+        holder = self._catalog.ref(tx, asset, shadow.follows.ref or "") if shadow else None
+        if shadow is None or holder is None or holder.version in answering:
+            return None
+        if not self._is_admitted(tx, asset, holder, is_served=False):
+            return None
+        return Route(role="shadow", model=asset.name, version=holder.version, share=shadow.share)
+
     def _parts(self, tx: Transaction, rollout: Rollout) -> tuple[InForce, Asset]:
         follower = in_force(tx, self._catalog, asset_of(tx, rollout.deployment))
         assert follower is not None  # noqa: S101  a `main` never goes away
@@ -208,11 +239,7 @@ class Deployments:
         is_served = last is not None
         if model is None or holder is None or not self._is_admitted(unit.tx, model, holder, is_served=is_served):
             return
-        rollout = underway(unit.tx, asset.id, lock=True)
-        if rollout is not None:
-            self.step(unit, rollout, rollout.step, rollout.share)  # its evidence is counted by revision: it bakes anew
-        else:
-            self._route(unit, new, model, holder.version, None)
+        self._route_anew(unit, new, model, holder.version)
 
     def _check_alone(self, tx: Transaction, new: InForce, model: Asset | None, last: Routing | None) -> None:
         follows = new.deployment.follows
@@ -239,6 +266,8 @@ class Deployments:
         routes = [Route(role="stable", model=asset.name, version=stable, share=FULL - share)]
         if rollout is not None:
             routes.append(Route(role="canary", model=asset.name, version=rollout.candidate, share=share))
+        if (shadow := self._shadow(unit.tx, follower, asset, [route.version for route in routes])) is not None:
+            routes.append(shadow)
         row = Routing(
             deployment=follower.asset.id,
             revision=last.revision + 1 if last else 1,
@@ -263,6 +292,18 @@ class Deployments:
         let_in = {m.version for m in moves if m.sort == "promote"}
         before = dict.fromkeys(m.version for m in moves if m.version in let_in and m.version not in routed)
         return tuple(before)[:HELD]
+
+
+def _answering(row: Routing) -> list[int]:
+    return [route.version for route in row.routes if route.role != "shadow"]
+
+
+def _shadow_of(row: Routing) -> Route | None:
+    return next((route for route in row.routes if route.role == "shadow"), None)
+
+
+def _stable_of(row: Routing) -> int:
+    return next(route.version for route in row.routes if route.role == "stable")
 
 
 def _past_the_gate(asset: Asset, move: RefMove, deployment: str) -> Refused:

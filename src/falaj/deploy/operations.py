@@ -66,6 +66,7 @@ def status(ctx: Context, deployment: str) -> DeploymentView:
     with bundles.tally(tx, row) as tally:
         return replace(
             view,
+            **_shadow_told(ctx, tx, found, [(route.role, route.version) for route in row.routes]),
             revision=row.revision,
             held=row.held,
             routes=tuple(_route_view(route.role, route.version, route.share, tally) for route in row.routes),
@@ -245,6 +246,24 @@ def _unrouted(ctx: Context, tx: Transaction, found: InForce) -> str:
     return f"nothing is served: no gate let v{holder.version} onto {follows}"
 
 
+def _shadow_told(ctx: Context, tx: Transaction, found: InForce, routed: list[tuple[str, int]]) -> dict[str, str]:
+    """The ref of a deployment's shadow, and why nothing of it is asked."""
+    plan = found.deployment.shadow
+    if plan is None:
+        return {}
+    told = {"shadow": str(plan.follows).removeprefix("model/")}
+    if any(role == "shadow" for role, _ in routed):
+        return told
+    catalog, follows = ctx.ground.catalog, plan.follows
+    model = catalog.find_asset(tx, ctx.project.id, follows.kind or "", follows.name)
+    holder = catalog.ref(tx, model, follows.ref or "") if model else None
+    if holder is None:
+        return {**told, "unshadowed": "it holds no version yet"}
+    if any(version == holder.version for _, version in routed):
+        return {**told, "unshadowed": f"v{holder.version} answers already"}
+    return {**told, "unshadowed": f"no gate let v{holder.version} onto it"}
+
+
 # changing
 
 
@@ -359,11 +378,15 @@ def _turn(found: InForce, rollout: Rollout, action: str, decision: rules.Decisio
 
 
 def _route_view(role: str, version: int, share: int, tally: Tally) -> RouteView:
+    """What a version did under its route; of a shadow also how its answers differ from those that were given."""
     counts = tally.everything.get(version)
     if counts is None:
         return RouteView(role=role, version=version, share=share)
     seen = counts.sample()
+    compared = tally.compared if role == "shadow" else None
     return RouteView(
+        compared=compared.rows if compared else 0,
+        difference=compared.mean if compared else None,
         role=role,
         version=version,
         share=share,

@@ -20,7 +20,7 @@ MAX_BAKE: Final = 10_000_000
 MAX_MS: Final = 3_600_000
 LEAST_EVERY_S: Final = 60
 MOST_EVERY_S: Final = 366 * 86_400
-_TOP: Final = frozenset({"deployment", "model", "rollout", "rollback", "log", "labels", "watch"})
+_TOP: Final = frozenset({"deployment", "model", "rollout", "rollback", "shadow", "log", "labels", "watch"})
 _SHARE: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,2})?) ?%")
 _BAKE: Final = re.compile(r"([1-9][0-9]{0,8}) (requests|predictions)")
 _LIMIT: Final = re.compile(r"(errors|p50|p95|p99) ?> ?([0-9]{1,9}(?:\.[0-9]{1,6})?) ?(%|ms|s)")
@@ -83,6 +83,7 @@ def parse(text: str | bytes, *, file: str = "deployment") -> r.Deployment:
         model=top.ref("model", "model"),
         rollout=_plan(top.at("rollout")),
         rollback=_limits(top.at("rollback")) if top.has("rollback") else (),
+        shadow=_shadow(top.at("shadow"), top.ref("model", "model")) if top.has("shadow") else None,
         log=_log(top.at("log")) if top.has("log") else r.LogPlan(),
         labels=_labels(top.at("labels")) if top.has("labels") else None,
         watch=_watch(top.at("watch")) if top.has("watch") else None,
@@ -138,6 +139,18 @@ def _limit(view: View, text: str) -> r.Limit:
     if (match[3] == "%" and above >= 1) or above > MAX_MS:
         view.refuse(f"{printable(text)}: could never be so", "choose a smaller bound", field="when")
     return r.Limit(measure=cast(Any, match[1]), above=above)
+
+
+def _shadow(view: View, model: str) -> r.Shadow:
+    view.only(frozenset({"model", "share"}))
+    shadow = r.Shadow(model=view.ref("model", "model"), share=share(text := view.text("share", default="100%")) or 0)
+    if not shadow.share:
+        view.refuse(f"{printable(text)}: a share is expected", "share: 10%", field="share")
+    follows, mine = Thing.parse(model, kind="model"), shadow.follows
+    if mine.name != follows.name or mine.ref == follows.ref:
+        what = "is what answers" if mine == follows else f"is a ref of another model than {follows.name}"
+        view.refuse(f"{printable(shadow.model)} {what}", f"model: {follows.name}@challenger", field="model")
+    return shadow
 
 
 def _log(view: View) -> r.LogPlan:

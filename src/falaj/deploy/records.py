@@ -89,6 +89,23 @@ class LogPlan(Part, frozen=True, kw_only=True):
     keep_days: int | None = None
 
 
+class Shadow(Part, frozen=True, kw_only=True):
+    """A version that is asked beside the ones that answer, and answers nobody.
+
+    Attributes:
+        model: another ref of the same model, `delay@challenger`; its gate says what may be held by it.
+        share: of 10,000: of so many requests it gets a copy.
+    """
+
+    model: str
+    share: int
+
+    @property
+    def follows(self) -> Thing:
+        """The ref it follows, with its kind."""
+        return Thing.parse(self.model, kind="model")
+
+
 class Labels(Part, frozen=True, kw_only=True):
     """Where outcomes come from, later.
 
@@ -149,6 +166,7 @@ class Deployment(Part, frozen=True, kw_only=True):
     model: str
     rollout: Plan
     rollback: tuple[Limit, ...] = ()
+    shadow: Shadow | None = None
     log: LogPlan = LogPlan()
     labels: Labels | None = None
     watch: Watch | None = None

@@ -18,6 +18,8 @@ from falaj.deploy.rules import LATENCY_BINS, OUTPUT_BINS, Evidence, Look, Sample
 from falaj.deploy.statistics import Clusters
 
 _CLOCKS: Final = 60.0
+_PAIRS: Final = 20_000
+"""Answers that wait for the other half of a comparison with the shadow; most are never copied to it."""
 
 
 class Counts:
@@ -52,21 +54,55 @@ class Counts:
         )
 
 
+class Compared:
+    """What a shadow answered, beside what was answered to the same rows: by the version that clients heard.
+
+    Attributes:
+        rows: that both answered; `difference`: the sum of what their probabilities are apart.
+    """
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.difference = 0.0
+        self._waiting: dict[tuple[str, int, bool], float] = {}
+
+    def add(self, line: Prediction) -> None:
+        """One line. Of two answers to a row (the canary failed, or did not) the one that came counts."""
+        if line.output is None:
+            return
+        is_shadow = line.role == "shadow"
+        other = self._waiting.pop((line.id, line.row, not is_shadow), None)
+        if other is not None:
+            self.rows += 1
+            self.difference += abs(line.output - other)
+            return
+        self._waiting[line.id, line.row, is_shadow] = line.output
+        if len(self._waiting) > _PAIRS:
+            del self._waiting[next(iter(self._waiting))]
+
+    @property
+    def mean(self) -> float | None:
+        """The mean absolute difference, None without rows."""
+        return self.difference / self.rows if self.rows else None
+
+
 class Tally:
     """What was answered under one routing revision. Goes on where it stopped reading; not for several threads.
 
     Args:
         since: when the revision came into force: segments that were finished before hold nothing of it.
         newest: read so many segments at most, the newest ones.
+        shadowed: compare what a shadow answered.
 
     `known` is what the last reading came to, None before the first; any thread may look at it.
     """
 
-    def __init__(self, revision: int, since: datetime, newest: int | None = None) -> None:
+    def __init__(self, revision: int, since: datetime, newest: int | None = None, *, shadowed: bool = False) -> None:
         self.revision = revision
         self.known: Evidence | None = None
         self._newest = newest
         self.everything: dict[int, Counts] = {}
+        self.compared = Compared() if shadowed else None
         self._since = since.timestamp() - _CLOCKS
         self._offsets: dict[str, int] = {}
         self._canary, self._slice = Counts(), Counts()
@@ -94,8 +130,12 @@ class Tally:
     def add(self, lines: Iterable[Prediction]) -> None:
         """Lines, in the order in which they were written."""
         for line in lines:
-            if line.revision == self.revision and line.role != "shadow":
-                self._add(line)
+            if line.revision == self.revision:
+                self.everything.setdefault(line.version, Counts()).add(line)
+                if self.compared is not None:
+                    self.compared.add(line)
+                if line.role != "shadow":
+                    self._add(line)
 
     def _read_segment(self, path: Path) -> None:
         while True:
@@ -107,7 +147,6 @@ class Tally:
             self._offsets[path.stem] = end
 
     def _add(self, line: Prediction) -> None:
-        self.everything.setdefault(line.version, Counts()).add(line)
         if line.role == "canary":
             if line.row == 0 and is_look(self._canary.requests):
                 self._looks.append(self._now())

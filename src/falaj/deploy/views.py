@@ -20,6 +20,8 @@ class RouteView(View, frozen=True, kw_only=True):
             rollout, in the newest part of the log.
         errors: the share of requests that failed, None without any.
         p50_ms, p99_ms: upper bounds, within 5 %.
+        compared, difference: of a shadow: rows that were answered by it and to a client, and how far apart the two
+            probabilities are on average.
     """
 
     role: str
@@ -30,6 +32,8 @@ class RouteView(View, frozen=True, kw_only=True):
     errors: float | None = None
     p50_ms: float | None = None
     p99_ms: float | None = None
+    compared: int = 0
+    difference: float | None = None
 
 
 class RolloutView(View, frozen=True, kw_only=True):
@@ -74,6 +78,7 @@ class DeploymentView(View, frozen=True, kw_only=True):
         key: what `falaj serve` pins; `folder`: below the project's folder.
         rollout: the one underway; `last`: the newest that ended.
         problem: why the bundle could not be written, or nothing is served.
+        shadow: the ref that its shadow follows, "" without one; `unshadowed`: why nothing of it is asked.
     """
 
     deployment: str
@@ -91,6 +96,8 @@ class DeploymentView(View, frozen=True, kw_only=True):
     rollout: RolloutView | None = None
     last: RolloutView | None = None
     problem: str = ""
+    shadow: str = ""
+    unshadowed: str = ""
 
 
 class Turn(View, frozen=True, kw_only=True):

@@ -43,12 +43,20 @@ class Batcher(Generic[J]):
 
     Args:
         deliver: is given the jobs of a batch, and the outcome of each.
+        aside: the model never works on the event loop, however quick it is: nobody's answer is to wait for it.
     """
 
     def __init__(
-        self, engine: Engine, pool: Executor, limits: Limits, deliver: Callable[[Sequence[J], Sequence[Outcome]], None]
+        self,
+        engine: Engine,
+        pool: Executor,
+        limits: Limits,
+        deliver: Callable[[Sequence[J], Sequence[Outcome]], None],
+        *,
+        aside: bool = False,
     ) -> None:
         self.engine = engine
+        self._is_quick = engine.quick and not aside
         self.rows = 0
         self.busy = False
         self._pool, self._limits, self._deliver = pool, limits, deliver
@@ -83,7 +91,7 @@ class Batcher(Generic[J]):
             self.busy = False
             return
         self._at_work = batch
-        if self.engine.quick and sum(job.rows for job in batch) <= QUICK_ROWS:
+        if self._is_quick and sum(job.rows for job in batch) <= QUICK_ROWS:
             self._finish(batch, outcomes(self.engine, batch))
             return
         loop = asyncio.get_running_loop()

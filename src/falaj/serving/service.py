@@ -22,7 +22,7 @@ from falaj.core.predictions import Prediction
 from falaj.serving.asked import Asked, Given
 from falaj.serving.batching import Batcher, Outcome
 from falaj.serving.engines import Engine
-from falaj.serving.errors import BadRequest, NotLogged, NotServing
+from falaj.serving.errors import BadRequest, NotLogged, NotServing, Overloaded
 from falaj.serving.inputs import Columns, bind, check_names
 from falaj.serving.loading import Loaded
 from falaj.serving.settings import Limits
@@ -139,12 +139,13 @@ class Service:
         self.serving: Serving | None = None
         self._limits, self._stats, self._write = limits, stats, write
         self._pool = ThreadPoolExecutor(MODEL_THREADS, thread_name_prefix="model")
-        self._batchers: dict[Engine, Batcher[Work]] = {}
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="shadow")
+        self._batchers: dict[tuple[Engine, bool], Batcher[Work]] = {}
 
     def swap(self, loaded: Loaded) -> None:
         """Serve this from now on. What was begun is finished as it was begun."""
         held = set(loaded.engines.values())
-        self._batchers = {engine: one for engine, one in self._batchers.items() if engine in held or one.busy}
+        self._batchers = {key: one for key, one in self._batchers.items() if key[0] in held or one.busy}
         self.serving = Serving(loaded, self._lane)
         self._stats.swaps += 1
 
@@ -161,6 +162,7 @@ class Service:
     def close(self) -> None:
         """Let no thread begin another batch."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._aside.shutdown(wait=False, cancel_futures=True)
 
     def begin(self, asked: Asked, version: int | None, started: float) -> Reply:
         """Let a request wait for its model; the reply comes once its line is in the log.
@@ -185,7 +187,7 @@ class Service:
         work = self._bound(Work(prediction, asked, lane, [], started, reply), stable)
         work.lane.batcher.put(work)
         if serving.shadow is not None and serving.shadow.takes(key):
-            self._copy(work, serving.shadow)
+            asyncio.get_running_loop().call_soon(self._copy, work, serving.shadow)
         return reply
 
     def _bound(self, work: Work, stable: Lane | None) -> Work:
@@ -203,19 +205,25 @@ class Service:
         return work
 
     def _copy(self, work: Work, shadow: Lane) -> None:
+        """A copy for the shadow, once the request itself is on its way; whatever becomes of it, no client notices."""
         if shadow.batcher.rows + work.rows > self._limits.shadow_rows:
             self._stats.shadows_dropped += 1
             return
         copy = Work(work.id, work.asked, shadow, [], work.started, None)
         try:
-            shadow.batcher.put(self._bound(copy, None))
-        except BadRequest as error:
-            self._note([copy], [error])
+            try:
+                shadow.batcher.put(self._bound(copy, None))
+            except BadRequest as error:
+                self._note([copy], [error])
+        except (Overloaded, NotLogged):
+            self._stats.shadows_dropped += 1
 
     def _lane(self, bundle: Bundle, role: Role, version: int, share: int, engine: Engine) -> Lane:
-        batcher = self._batchers.get(engine)
+        aside = role == "shadow"
+        batcher = self._batchers.get((engine, aside))
         if batcher is None:
-            batcher = self._batchers[engine] = Batcher(engine, self._pool, self._limits, self._deliver)
+            pool = self._aside if aside else self._pool
+            batcher = self._batchers[engine, aside] = Batcher(engine, pool, self._limits, self._deliver, aside=aside)
         return Lane(bundle, role, version, share, batcher, self._stats.of(version, role))
 
     def _deliver(self, batch: Sequence[Work], outcomes: Sequence[Outcome]) -> None:

@@ -60,18 +60,30 @@ def _revision(result: Mapping[str, Any]) -> str:
 
 
 def _routes(result: Mapping[str, Any], rollout: Mapping[str, Any] | None) -> Lines:
-    bars = [(f"v{r['version']}", "━" * max(1, round(BAR * r["share"] / FULL)), r) for r in result["routes"]]
+    mark = {"shadow": "┄"}
+    bars = [
+        (f"v{r['version']}", mark.get(r["role"], "━") * max(1, round(BAR * r["share"] / FULL)), r)
+        for r in result["routes"]
+    ]
     widest = max((width(version) for version, _, _ in bars), default=0)
     return [
         joined(
             f"{padded(version, widest)}  {bar} {share(route['share'])}",
             _baking(rollout) if route["role"] == "canary" and rollout else "",
+            "shadow" if route["role"] == "shadow" else "",
             f"p99 {route['p99_ms']:.1f} ms" if route.get("p99_ms") is not None else "",
             f"errors {route['errors'] * 100:.2f} %" if route.get("errors") is not None else "no requests yet",
             _shift(rollout) if route["role"] == "canary" and rollout else "",
+            _apart(route),
         )
         for version, bar, route in bars
     ]
+
+
+def _apart(route: Mapping[str, Any]) -> str:
+    if route.get("difference") is None:
+        return ""
+    return f"differs by {route['difference']:.3f} on average (n = {number(route['compared'])})"
 
 
 def _baking(rollout: Mapping[str, Any]) -> str:
@@ -103,6 +115,11 @@ def _state(state: str) -> str:
 
 
 def _about(result: Mapping[str, Any]) -> Any:
+    if result.get("shadow"):
+        yield (
+            "shadow",
+            joined(safe(result["shadow"]), f"not asked: {safe(why)}" if (why := result["unshadowed"]) else ""),
+        )
     if result.get("held"):
         yield "at hand", ", ".join(f"v{version}" for version in result["held"])
     if result.get("lease_until"):
