@@ -190,8 +190,8 @@ class Project:
         place = Path(source) if source is not None else self.folder
         if place is not None and sending.is_bare(pipeline) and (source or sending.has_pipelines(place)):
             told = capture.environment()
-            code = partial(capture.code_state, place)
-            sending.keep(self.session, place, pipeline, code=code, environment=told, progress=progress)
+            code, said = partial(capture.code_state, place), partial(folders.settings, place)
+            sending.keep(self.session, place, pipeline, code=code, environment=told, settings=said, progress=progress)
         args = {"pipeline": pipeline, "params": dict(params or {}), **_given(purpose=purpose)}
         return dict(self.session.call("pipeline.run", args, progress=progress))
 
@@ -229,7 +229,7 @@ class Project:
         return dict(self.call("ref.propose", thing=ref, version=version, **_given(reason=reason)))
 
     def proposals(self, state: str = "open") -> list[dict[str, Any]]:
-        """Proposals, newest first, and what each waits for. `state`: open, moved or withdrawn."""
+        """Proposals, newest first, and what each waits for. `state`: open, stale, moved or withdrawn."""
         return list(self.call("proposal.list", state=state))
 
     def approve(self, proposal: str, *, reason: str = "") -> dict[str, Any]:

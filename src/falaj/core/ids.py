@@ -25,6 +25,11 @@ def new_id() -> str:
     return _text(fresh)
 
 
+def first_of(milliseconds: int) -> str:
+    """The least id that can be made in a millisecond since 1970, to look for ids by time."""
+    return _text(max(0, milliseconds) << 80)
+
+
 def _text(value: int) -> str:
     out = []
     for _ in range(13):

@@ -9,9 +9,12 @@ away, a missing part) ends the evaluation, since it says nothing about the candi
 from __future__ import annotations
 
 import math
+import os
+import platform
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,11 +34,14 @@ from falaj.models.kinds import MODEL
 from falaj.models.verification import Verified, verified
 from falaj.store.catalog import Held
 from falaj.store.ground import Ground
+from falaj.store.keys.errors import KeyDestroyed
 from falaj.store.metadata import Transaction
+from falaj.store.objects.errors import ContentErased
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+LIBRARIES: Final = ("falaj", "numpy", "scikit-learn", "skops", "onnxruntime", "duckdb", "pyarrow")
 TIMED_ROWS: Final = 300
 TIMED_LEAST: Final = 100
 TIMED_BEFORE: Final = 20
@@ -46,32 +52,40 @@ Progress = Callable[[str, int, int], None]
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
-    """What is measured: a version that shall hold a ref, beside the version that holds it (None for none)."""
+    """What is measured: a version that shall hold a ref, beside the version that holds it (None for none).
+
+    Attributes:
+        data, contract: versions to measure on and to read it by, to measure once more what was measured before; ""
+            for what the gate names, as it is now.
+    """
 
     asset: Asset
     candidate: Version
     holder: Version | None
+    data: str = ""
+    contract: str = ""
 
 
 class Data(msgspec.Struct, frozen=True, kw_only=True):
-    """The evidence version, and the contract that reads it."""
+    """The evidence version, and the contract that reads it: `judging` is the contract's version."""
 
     held: Held
+    judging: Held
     rows: int
     format: Format
     contract: Contract
 
 
-def evidence_for(ground: Ground, gate: Gate, trial: Trial, progress: Progress) -> tuple[Evidence, Held | None]:
+def evidence_for(ground: Ground, gate: Gate, trial: Trial, progress: Progress) -> tuple[Evidence, Data | None]:
     """All that the gate's rules need, measured now.
 
-    Returns: the evidence, and the version of data that it was measured on (None where none was found).
+    Returns: the evidence, and the data that it was measured on (None where none was found).
     Raises: Unavailable, MissingPart, where an outage kept it from measuring.
     """
     measures = bool(gate.metrics) or gate.latency_ms is not None
     if measures:
         scoring.warm()  # libraries are imported while the candidate is verified and the evidence is read
-    data, trouble = _found(ground, trial.asset.project, gate.evidence)
+    data, trouble = _found(ground, trial, gate.evidence)
     with tempfile.TemporaryDirectory(prefix="falaj-", dir=ground.scratch) as folder:
         scratch = Path(folder)
         sound = _sound(ground, trial.asset, trial.candidate, scratch / "candidate")
@@ -80,36 +94,45 @@ def evidence_for(ground: Ground, gate: Gate, trial: Trial, progress: Progress) -
             evidence = _measured(ground, gate, trial, sound, data, trouble, scratch, progress)
         held = data.held if data else None
         found = checks.established(ground, trial.asset, trial.candidate, sound, held, gate, scratch=scratch)
-    return msgspec.structs.replace(evidence, checks=found), held
+    return msgspec.structs.replace(evidence, checks=found), data
 
 
-def _found(ground: Ground, project: str, source: EvidenceSource | None) -> tuple[Data | None, str]:
+def program() -> dict[str, str]:
+    """What measures here: Falaj, Python, the machine and the libraries that figures depend on, with their versions."""
+    told = {"python": platform.python_version()}
+    for library in LIBRARIES:
+        with suppress(PackageNotFoundError):
+            told[library] = version(library)
+    return {**told, "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors"}
+
+
+def _found(ground: Ground, trial: Trial, source: EvidenceSource | None) -> tuple[Data | None, str]:
     """The evidence, or why there is none."""
     if source is None:
         return None, "the gate names no evidence"
     try:
         with ground.database.read() as tx:
-            return _data(ground, tx, project, Thing.parse(source.data, kind="dataset")), ""
+            return _data(ground, tx, trial, Thing.parse(trial.data or source.data, kind="dataset")), ""
     except FalajError as error:
         return None, _why(error)
 
 
-def _data(ground: Ground, tx: Transaction, project: str, thing: Thing) -> Data:
-    catalog = ground.catalog
+def _data(ground: Ground, tx: Transaction, trial: Trial, thing: Thing) -> Data:
+    catalog, project = ground.catalog, trial.asset.project
     held = catalog.resolve(tx, project, thing)
     where = f"{held.asset.name} v{held.version.number}"
-    if held.version.state != "live":
+    if held.version.state != "live" and not trial.data:  # what was measured on once may be so again
         raise Invalid(f"{where} is {held.version.state}")
     payload: DatasetVersion = catalog.payload(held.asset, held.version)
     if payload.format == "files":
         raise Invalid(f"{where}: plain files, not a table")
-    named = Thing.parse(payload.contract) if payload.contract else Thing(held.asset.name, "contract", "main")
+    named = Thing.parse(trial.contract or payload.contract or f"contract/{held.asset.name}@main")
     if payload.contract is None and catalog.find_asset(tx, project, "contract", held.asset.name) is None:
         raise Invalid(f"{where} has no contract that says how it is read")
     judging = catalog.resolve(tx, project, named)
     document: ContractVersion = catalog.payload(judging.asset, judging.version)
     contract = from_data(document.document, name=judging.asset.name)
-    return Data(held=held, rows=payload.rows or 0, format=payload.format, contract=contract)
+    return Data(held=held, judging=judging, rows=payload.rows or 0, format=payload.format, contract=contract)
 
 
 def _sound(ground: Ground, asset: Asset, version: Version, folder: Path) -> Verified | None:
@@ -278,7 +301,11 @@ def _joined(parts: Sequence[Any]) -> Any:
 
 
 def _why(error: FalajError) -> str:
-    """The reason, for a finding. Raises: the error itself where it is an outage, which judges nobody."""
-    if isinstance(error, MissingPart) or (isinstance(error, Unavailable) and not isinstance(error, ScoringStopped)):
+    """The reason, for a finding. Raises: the error itself where it is an outage, which judges nobody.
+
+    Bytes that were given up, and keys that were destroyed, are no outage: waiting brings none of them back.
+    """
+    lasting = isinstance(error, ScoringStopped | ContentErased | KeyDestroyed)
+    if isinstance(error, MissingPart) or (isinstance(error, Unavailable) and not lasting):
         raise error
     return error.message

@@ -15,20 +15,20 @@ from typing import Annotated, Any
 
 import msgspec
 
-from falaj.access.rows import names_of
 from falaj.assets.rules import with_ref, words
 from falaj.assets.views import proposal_view, rollout_begun
 from falaj.core import records
-from falaj.core.encoding import canonical, decode
+from falaj.core.digests import sha256
+from falaj.core.encoding import canonical
 from falaj.core.entries import Entry, What
-from falaj.core.errors import Damaged, Invalid, NotFound
+from falaj.core.errors import Damaged, Invalid
 from falaj.core.ids import new_id
 from falaj.core.names import Thing
 from falaj.core.records import Asset, Ref, Version
 from falaj.door import Context, job, query
 from falaj.gates import records as r
-from falaj.gates import rules, views
-from falaj.gates.evaluator import Trial, evidence_for
+from falaj.gates import rules, stored, views
+from falaj.gates.evaluator import Data, Trial, evidence_for, program
 from falaj.gates.views import GateRefused, Judgement, Promotion, Proposed, VerdictView
 from falaj.store import runs
 from falaj.store.catalog import Held, check_live
@@ -142,7 +142,7 @@ def judge(ctx: Context, thing: str, version: Number) -> Judgement:
     with ctx.conclude() as unit:
         rows = _keep(ctx, unit, asked, judged)
         entry = unit.said[-1]
-        found = tuple(_verdict_view(ctx, unit.tx, row, j.verdict) for row, j in zip(rows, judged, strict=True))
+        found = tuple(stored.verdict_view(unit.tx, ctx.ground.catalog, row) for row in rows)
     return Judgement(
         thing=str(asked.thing),
         version=asked.candidate.number,
@@ -157,10 +157,7 @@ def judge(ctx: Context, thing: str, version: Number) -> Judgement:
 @query("gate.show", on="verdict:{project}/{verdict}", cli="gate show")
 def show(ctx: Context, verdict: str) -> VerdictView:
     """A verdict: every rule, what was measured, on what, and what it is bound to."""
-    row = VERDICT.get(ctx.tx, verdict)
-    if row is None or row.project != ctx.project.id:
-        raise NotFound(f"verdict {verdict[:40]}: no such thing, or not for you", next_step="falaj log NAME@REF")
-    return _verdict_view(ctx, ctx.tx, row, decode(row.body, r.Verdict, "verdict"))
+    return stored.verdict_view(ctx.tx, ctx.ground.catalog, stored.find(ctx.tx, ctx.project.id, verdict))
 
 
 # what is asked
@@ -217,9 +214,23 @@ def _judge(ctx: Context, asked: Asked, by: InForce) -> Judged:
         gate_version=by.version.number,
         holder=asked.previous,
         embedded=not ctx.ground.four_eyes,
-        data_version=data.version.number if data else None,
+        data_version=data.held.version.number if data else None,
+        basis=_basis(asked, by, data),
     )
-    return Judged(id=new_id(), by=by, verdict=rules.judge(by.gate, evidence, context), data=data)
+    held = data.held if data else None
+    return Judged(id=new_id(), by=by, verdict=rules.judge(by.gate, evidence, context), data=held)
+
+
+def _basis(asked: Asked, by: InForce, data: Data | None) -> r.Basis:
+    judging = data.judging if data else None
+    return r.Basis(
+        gate=by.version.digest,
+        holder=asked.held.digest if asked.held else "",
+        data=data.held.version.digest if data else "",
+        contract=judging.version.digest if judging else "",
+        read_by=str(Thing(judging.asset.name, judging.asset.kind, None, judging.version.number)) if judging else "",
+        program=program(),
+    )
 
 
 def _refuse_failed(ctx: Context, asked: Asked, judged: tuple[Judged, ...], reason: str) -> None:
@@ -249,7 +260,8 @@ def _keep(ctx: Context, unit: Unit, asked: Asked, judged: tuple[Judged, ...]) ->
     }
     rows = []
     for one in judged:
-        rows.append(unit.add(VERDICT, _row(unit, asked, one, run_id)))
+        row = unit.add(VERDICT, _row(unit, asked, one, run_id))
+        rows.append(row)
         if run_id:
             used = {"candidate": asked.candidate, "gate": one.by.version}
             used |= {"holder": asked.held} if asked.held else {}
@@ -257,6 +269,7 @@ def _keep(ctx: Context, unit: Unit, asked: Asked, judged: tuple[Judged, ...]) ->
             for role, version in used.items():
                 runs.link(unit, run_id, "in", version, role)
         told = {"version": asked.candidate.number, "gate": one.by.asset.name, "passed": one.verdict.passed}
+        told["body"] = sha256(row.body)  # by it a stranger can tell that these are the figures that were found
         unit.say(What.VERDICT_GIVEN, [one.id, asked.asset.id, one.by.asset.id], detail={**words(asked.thing), **told})
     return rows
 
@@ -351,30 +364,3 @@ def _unchanged(ctx: Context, asked: Asked) -> Promotion:
 
 def _gates(judged: tuple[Judged, ...]) -> tuple[str, ...]:
     return tuple(f"{j.by.asset.name} v{j.by.version.number}" for j in judged)
-
-
-def _verdict_view(ctx: Context, tx: Transaction, row: records.Verdict, verdict: r.Verdict) -> VerdictView:
-    asset, by = ASSET.get(tx, row.asset), ASSET.get(tx, row.gate)
-    if asset is None or by is None:
-        raise Damaged(f"verdict {row.id}: what it is about is not there", next_step="falaj ledger verify")
-    gate: r.Gate = ctx.ground.catalog.payload(by, ctx.ground.catalog.version(tx, by, row.gate_version))
-    data = Thing.parse(gate.evidence.data).name if gate.evidence else ""
-    return VerdictView(
-        id=row.id,
-        thing=str(Thing(asset.name, asset.kind, row.ref)),
-        version=row.version,
-        candidate=row.candidate,
-        gate=by.name,
-        gate_version=row.gate_version,
-        holder=row.holder,
-        passed=row.passed,
-        findings=verdict.findings,
-        approvals=row.approvals,
-        data=f"{data}:{verdict.data_version}" if data and verdict.data_version else "",
-        rows=verdict.rows,
-        unlabelled=verdict.unlabelled,
-        at=row.at,
-        by=names_of(tx, [row.by]).get(row.by, row.by),
-        run=row.run or "",
-        used_by=row.used_by,
-    )

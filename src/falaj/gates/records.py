@@ -244,6 +244,23 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     unmeasured: dict[str, str] = {}
 
 
+class Basis(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured, with what and by what: digests of versions, so that a verdict tells later what it rests on.
+
+    Attributes:
+        gate, holder, data, contract: digest of the version; "" where there was none.
+        read_by: the version of the contract that read the data, `contract/flights:3`.
+        program: what measured: Falaj, Python, the machine, and the libraries, each with its version.
+    """
+
+    gate: str
+    holder: str = ""
+    data: str = ""
+    contract: str = ""
+    read_by: str = ""
+    program: dict[str, str] = {}
+
+
 class Context(msgspec.Struct, frozen=True, kw_only=True):
     """What a verdict is bound to.
 
@@ -262,6 +279,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     holder: int | None = None
     embedded: bool = False
     data_version: int | None = None
+    basis: Basis | None = None
 
 
 class SliceFinding(msgspec.Struct, frozen=True, kw_only=True):
@@ -318,6 +336,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     approvals: tuple[str, ...]
     rows: int
     unlabelled: int
+    basis: Basis | None = None
 
     @property
     def failed(self) -> tuple[Finding, ...]:

@@ -7,7 +7,7 @@ metric fails its rule, slices of which none has enough rows fail theirs, and a g
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -58,11 +58,18 @@ def judge(gate: Gate, evidence: Evidence, context: Context) -> Verdict:
         ),
         rows=evidence.rows,
         unlabelled=evidence.unlabelled,
+        basis=context.basis,
     )
 
 
-def approved(gate: Gate, approvals: Sequence[Approval], proposer_person: str, embedded: bool) -> tuple[Finding, ...]:
-    """How the gate's approval rules stand, one finding each.
+def approved(
+    gate: Gate,
+    approvals: Sequence[Approval],
+    proposer_person: str,
+    embedded: bool,
+    names: Mapping[str, str] | None = None,
+) -> tuple[Finding, ...]:
+    """How the gate's approval rules stand, one finding each; `names`: what persons are called.
 
     One person fills at most one rule, the proposing person none, whatever tokens they used. Where the persons can be
     shared out so that more rules are filled, they are.
@@ -76,7 +83,7 @@ def approved(gate: Gate, approvals: Sequence[Approval], proposer_person: str, em
     findings = []
     for i, rule in enumerate(rules):
         if i in filled:
-            note = f"given by {filled[i]}"
+            note = f"given by {(names or {}).get(filled[i], filled[i])}"
             findings.append(
                 Finding(rule=str(rule), title=rule.title, state="passed", passed=True, note=note, text=note)
             )

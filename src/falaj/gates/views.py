@@ -50,6 +50,168 @@ class VerdictView(View, frozen=True, kw_only=True):
     used_by: str | None
 
 
+class FileView(View, frozen=True, kw_only=True):
+    """A file of a model, as its signature names it."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+class MovedView(View, frozen=True, kw_only=True):
+    """How a version came to hold a ref: who proposed, who approved, and the entry of the move."""
+
+    ref: str
+    sort: str
+    at: str
+    by: str
+    entry_id: str
+    reason: str = ""
+    proposed_by: str = ""
+    approved_by: tuple[str, ...] = ()
+
+
+class PartView(View, frozen=True, kw_only=True):
+    """A version that a verdict rests on.
+
+    Attributes:
+        role: candidate, holder, gate, evidence, contract or policy.
+        state: live, retired or erased: of erased ones the bytes are gone, and the digest stays.
+        digest: SHA-256 of `digested`.
+        digested: canonical JSON of kind, name, number, payload (base64) and the digest of its content; "" for data,
+            whose payload tells of its columns, and for contracts.
+        rows, size_bytes: of data.
+        files, signature, signed: of a model: its files, the bundle that signs them, and the payload that was signed.
+        moved: for a gate or a policy, how it came into force.
+    """
+
+    role: str
+    thing: str
+    version: int
+    state: str
+    digest: str
+    created_at: str
+    by: str
+    digested: str = ""
+    rows: int | None = None
+    size_bytes: int = 0
+    files: tuple[FileView, ...] = ()
+    signature: str = ""
+    signed: str = ""
+    moved: MovedView | None = None
+
+
+class ApprovalView(View, frozen=True, kw_only=True):
+    """One person's yes, with the roles held at that moment."""
+
+    by: str
+    person: str
+    roles: tuple[str, ...]
+    at: str
+
+
+class KeyView(View, frozen=True, kw_only=True):
+    """A public key that models of the project are signed by; `hint` is how a signature names it."""
+
+    id: str
+    state: str
+    hint: str
+    pem: str
+
+
+class ProvedView(View, frozen=True, kw_only=True):
+    """An entry of the ledger with the proof that it stands under the checkpoint.
+
+    Attributes:
+        why: what it shows.
+        leaf, path: its number and inclusion path (RFC 6962, base64, from the leaf upwards); None and empty where no
+            checkpoint covers it yet.
+        body: the leaf, byte for byte.
+        salt, words: what its `detail` commits to: BLAKE3 of the words, keyed with the salt (base64); "" where there
+            are none, where they were erased, and where they may tell of data.
+    """
+
+    why: str
+    leaf: int | None
+    id: str
+    at: str
+    what: str
+    by: str
+    body: str
+    path: tuple[str, ...] = ()
+    salt: str = ""
+    words: str = ""
+
+
+class Backing(View, frozen=True, kw_only=True):
+    """Everything that a verdict rests on. Holds no rows of data.
+
+    Attributes:
+        body: the stored verdict, byte for byte; the words beside its entry name its SHA-256.
+        parts: the versions concerned, by digest.
+        program: what measured, with its versions.
+        reason: of the proposal; `proposal` is its id, "" where there was none.
+        moved: the move that used the verdict, None where none did.
+        keys: public keys by which the signatures of models hold.
+        checkpoint, vkey: the signed head that the entries stand under, and the key to check it by.
+        missing: in words: what could not be had, such as words that were erased.
+    """
+
+    form: Literal["falaj gate evidence 1"] = "falaj gate evidence 1"
+    project: str
+    verdict: VerdictView
+    body: str
+    parts: tuple[PartView, ...]
+    program: dict[str, str]
+    proposal: str
+    proposed_by: str
+    reason: str
+    approvals: tuple[ApprovalView, ...]
+    moved: MovedView | None
+    keys: tuple[KeyView, ...]
+    checkpoint: str
+    size: int
+    root: str
+    vkey: str
+    entries: tuple[ProvedView, ...]
+    missing: tuple[str, ...]
+
+
+class Compared(View, frozen=True, kw_only=True):
+    """One rule, as it was found then and as it is found now.
+
+    Attributes:
+        outcome: "same"; "differs"; "not_compared": times, which differ from one measurement to the next, and approvals.
+    """
+
+    rule: str
+    outcome: Literal["same", "differs", "not_compared"]
+    then: str
+    now: str
+
+
+class Remeasured(View, frozen=True, kw_only=True):
+    """What measuring once more came to.
+
+    Attributes:
+        measured: whether what the verdict was measured on is all there; where it is not, `missing` says what is gone.
+        same: every rule that can be compared was found as it was.
+        program: what was another version then: name -> (then, now).
+    """
+
+    verdict: str
+    thing: str
+    version: int
+    measured: bool
+    same: bool
+    rules: tuple[Compared, ...]
+    program: dict[str, tuple[str, str]]
+    missing: tuple[str, ...]
+    run: str
+    entry_id: str
+    entry: int | None = None
+
+
 class Judgement(View, frozen=True, kw_only=True):
     """What every gate of a ref found on one version; nothing moved."""
 

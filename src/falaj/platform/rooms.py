@@ -13,6 +13,7 @@ from falaj.deploy.kinds import DEPLOYMENT
 from falaj.door import Operations
 from falaj.features import operations as features
 from falaj.features.kinds import FEATURE_SERVICE, FEATURE_VIEW
+from falaj.gates import evidence_operations
 from falaj.gates import operations as gates
 from falaj.gates.kinds import GATE
 from falaj.models import operations as models
@@ -57,6 +58,7 @@ ROOMS = (
     step_operations,
     models,
     gates,
+    evidence_operations,
     deploy,
     monitor,
     lineage_operations,

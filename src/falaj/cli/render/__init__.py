@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from falaj.cli.render import assets, deploy, local, monitor, pipelines, predictions, rooms, shapes, triggers, trust
+from falaj.cli.render import (
+    assets,
+    deploy,
+    evidence,
+    local,
+    monitor,
+    pipelines,
+    predictions,
+    rooms,
+    shapes,
+    triggers,
+    trust,
+)
 from falaj.cli.render.errors import error_lines, failed_findings, finding_lines
 from falaj.cli.render.shapes import Lines, Renderer
 
@@ -32,6 +44,7 @@ RENDERERS: dict[str, Renderer] = {
     "exported": trust.told_exported,
     "features_joined": rooms.told_features_joined,
     "fetched": rooms.told_fetched,
+    "evidence": evidence.told_evidence,
     "files": rooms.told_files,
     "granted": trust.told_granted,
     "holders": trust.told_holders,

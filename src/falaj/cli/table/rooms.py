@@ -169,6 +169,24 @@ COMMANDS: tuple[Command, ...] = (
         group=_MODELS,
     ),
     Command(
+        "gate evidence",
+        "gate.evidence",
+        "Everything a verdict rests on, to hold and to verify: figures, versions, signatures, persons, proofs.",
+        (
+            Arg("verdict", "id of the verdict"),
+            option("into", "write it into a new folder that a stranger can verify offline", metavar="DIR"),
+            option("check", "measure once more on the same versions, and compare", "switch"),
+        ),
+        "evidence",
+        "gate:evidence",
+        (
+            "falaj gate evidence 01JD8M3V9Y7X2K4T6R8P0N1B5C",
+            "falaj gate evidence 01JD8M3V9Y7X2K4T6R8P0N1B5C --into verdict-7",
+            "falaj gate evidence 01JD8M3V9Y7X2K4T6R8P0N1B5C --check",
+        ),
+        group=_MODELS,
+    ),
+    Command(
         "run list",
         "run.list",
         "Runs, newest first.",

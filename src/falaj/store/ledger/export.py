@@ -11,8 +11,8 @@ import os
 import shutil
 import tempfile
 from base64 import b64encode
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -77,15 +77,26 @@ def export(folder: Path, leaves: Iterable[bytes], note: str, vkey: str) -> Check
         signed. Nothing is left behind then.
     """
     checkpoint = Verifier.parse(vkey).open(note)
+    with appearing(folder) as building:
+        write_new(building / CHECKPOINT, [note.encode()])
+        write_new(building / VKEY, [vkey.strip().encode() + b"\n"])
+        _write_leaves(building / LEAVES, leaves, checkpoint)
+    return checkpoint
+
+
+@contextmanager
+def appearing(folder: Path) -> Iterator[Path]:
+    """A folder to write into that appears under its name, whole and synced, when the block ends, or not at all.
+
+    Raises: ExportExists where there is something already, ExportFailed.
+    """
     folder = Path(os.path.abspath(folder))  # a link stays a link, and is refused
     try:
         _refuse_taken(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
-            _write(building / CHECKPOINT, [note.encode()])
-            _write(building / VKEY, [vkey.strip().encode() + b"\n"])
-            _write_leaves(building / LEAVES, leaves, checkpoint)
+            yield building
             building.chmod(0o755)
             _sync_folder(building)
             building.rename(folder)
@@ -97,7 +108,6 @@ def export(folder: Path, leaves: Iterable[bytes], note: str, vkey: str) -> Check
         raise ExportFailed(
             f"{folder}: {error.strerror or error}", next_step="check the disk and the rights of the folder above it"
         ) from error
-    return checkpoint
 
 
 def _refuse_taken(folder: Path) -> None:
@@ -119,7 +129,7 @@ def _write_leaves(path: Path, leaves: Iterable[bytes], checkpoint: Checkpoint) -
             frontier.push(leaf_hash(leaf))
             yield leaf + b"\n"
 
-    _write(path, lines())
+    write_new(path, lines())
     if frontier.size != checkpoint.size or frontier.root() != checkpoint.root:
         raise LedgerDamaged(
             f"the {frontier.size} entries here are not the {checkpoint.size} that were signed",
@@ -127,7 +137,8 @@ def _write_leaves(path: Path, leaves: Iterable[bytes], checkpoint: Checkpoint) -
         )
 
 
-def _write(path: Path, parts: Iterable[bytes]) -> None:
+def write_new(path: Path, parts: Iterable[bytes]) -> None:
+    """Write a file that is not there yet, synced. Raises: OSError."""
     with path.open("xb") as file:
         file.writelines(parts)
         file.flush()

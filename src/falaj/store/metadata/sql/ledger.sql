@@ -80,6 +80,10 @@ SELECT id, leaf, project, what, op, at, body FROM ledger_entry WHERE leaf = :lea
 -- name: by_id            one entry by its id
 SELECT id, leaf, project, what, op, at, body FROM ledger_entry WHERE id = :id;
 
+-- name: of_moment        entries of a project of one moment, among the ids from one up to before another
+SELECT id, leaf, body FROM ledger_entry
+ WHERE id >= :first AND id < :stop AND project = :project AND at = :at ORDER BY id;
+
 -- name: pending_bodies   the bodies of all entries that wait for a number
 SELECT body FROM ledger_entry WHERE leaf IS NULL ORDER BY arrived;
 
