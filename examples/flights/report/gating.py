@@ -15,6 +15,7 @@ _STATES = {
     "failed": ("failed", "bad"),
     "waived": ("waived", "muted"),
     "pending": ("awaited", "muted"),
+    "not_needed": ("not needed", "muted"),
     "not_judged": ("not judged", "muted"),
 }
 _WHISKER = (150.0, 26.0)

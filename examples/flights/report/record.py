@@ -91,7 +91,7 @@ def kills(story: Story) -> Markup | None:
     head: Head = ["Time", "Month", "Process", "Signal", Column("What was found after its start", "wide")]
     rows = [_kill(story, k) for k in story.kills]
     lost = story.counts.lost
-    said = f"{counted(len(story.kills), 'process', 'processes')} killed in the middle of its work."
+    said = f"{counted(len(story.kills), 'process', 'processes')} killed, without a warning."
     return joined(
         el("p", said, f" Acknowledged predictions or entries lost: {count(lost)}." if lost is not None else ""),
         table("Processes that were killed", head, rows),

@@ -22,7 +22,7 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 MonthName = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")]
 Outcome = Literal["done", "refused", "alarm", "rolled_back", "failed"]
 Sort = Literal["frozen", "retrained", "chosen"]
-FindingState = Literal["passed", "failed", "waived", "pending", "not_judged"]
+FindingState = Literal["passed", "failed", "waived", "pending", "not_needed", "not_judged"]
 Ending = Literal["completed", "failed", "aborted", "running"]
 Answer = Literal["ok", "alarm", "not_enough_data"]
 

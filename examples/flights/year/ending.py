@@ -9,6 +9,8 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,37 +32,45 @@ TRACED = ("deployment", "model", "dataset", "features", "code", "environment")
 
 
 def prove(play: Play) -> None:
-    """A rollback under load, one answer traced, the ledger verified by us and by a stranger."""
-    play.teller.chapter("5  Back under load; where an answer came from; the ledger")
+    """A rollback under load, one answer traced, answers without the platform, the ledger verified by two."""
+    play.teller.chapter("5  Back under load; where an answer came from; without the platform; the ledger")
     _rollback(play)
     _trace(play)
+    _alone(play)
     _verify(play)
+
+
+@contextmanager
+def _asking(play: Play, client: str) -> Iterator[None]:
+    """Passengers who go on asking, two at once; some have their answers before it begins, and some after its end."""
+    rows, over, asker = play.asked[max(play.asked)], threading.Event(), play.asker
+
+    def go_on() -> None:
+        place = 0
+        while not over.is_set():
+            asker.ask([rows[place % len(rows)]], f"{client}-{place}")
+            place += 1
+
+    clients = [threading.Thread(target=go_on) for _ in range(2)]
+    for one in clients:
+        one.start()
+    try:
+        _wait_for_answers(play, len(asker.answers) + 50)
+        yield
+        _wait_for_answers(play, len(asker.answers) + 50)
+    finally:
+        over.set()
+        for one in clients:
+            one.join()
 
 
 def _rollback(play: Play) -> None:
     teller, asker = play.teller, play.asker
-    rows, over = play.asked[max(play.asked)], threading.Event()
     first = len(asker.answers)
-
-    def go_on_asking() -> None:
-        place = 0
-        while not over.is_set():
-            asker.ask([rows[place % len(rows)]], f"during-rollback-{place}")
-            place += 1
-
-    clients = [threading.Thread(target=go_on_asking) for _ in range(2)]
-    for client in clients:
-        client.start()
-    try:
-        _wait_for_answers(play, first + 50)
+    with _asking(play, "during-rollback"):
         told = play.cast.falaj(
             "operations", f"rollback {REF} --reason 'winter is over'", "back, while passengers ask"
         ).result
-        _wait_for_answers(play, len(asker.answers) + 50)
-    finally:
-        over.set()
-        for client in clients:
-            client.join()
     answers = asker.answers[first:]
     committed = _moment(play, told["entry"])
     before, after = int(told["previous"]), int(told["version"])
@@ -100,6 +110,28 @@ def _wait_for_answers(play: Play, count: int) -> None:
 def _moment(play: Play, entry: int) -> float:
     shown = play.cast["owner"].call("ledger.show", scope="store", entry=str(entry))
     return datetime.fromisoformat(shown["at"]).timestamp()
+
+
+def _alone(play: Play) -> None:
+    """The platform is killed while passengers ask: the inference server answers on, and says how old its word is."""
+    teller, house = play.teller, play.house
+    at = now()
+    with _asking(play, "without-platform"):
+        begin = time.time()
+        house.platform.kill()
+        knew = house.ready()
+        house.start_again()
+        end = time.time()
+    answers = [one for one in play.asker.answers if begin <= one.at - one.seconds and one.at <= end]
+    failed = sum(one.status != 200 for one in answers)
+    found = (
+        f"away for {end - begin:.1f} s, in which falaj serve answered {len(answers) - failed} of {len(answers)} "
+        f"requests; its knowledge was {knew['age_s']:.0f} s old, as it says itself"
+    )
+    teller.kills.append(s.Kill(at=at, month=teller.month, process="falaj server, with nothing at work", found=found))
+    teller.event("play", f"kill -9 of the server, {found}", "failed", major=True)
+    if failed or not answers:
+        raise WrongTurn("the inference server does not answer without the platform")
 
 
 def _trace(play: Play) -> None:

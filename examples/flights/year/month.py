@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from examples.flights.report import story as s
+from examples.flights.year import ahead
 from examples.flights.year.asking import Row, requests_of, told
 from examples.flights.year.opening import approve, evidence, keep_version, month_name, propose, training_may_read
 from examples.flights.year.rollouts import NEWCOMER, ask_in_rounds
@@ -16,7 +17,7 @@ from examples.flights.year.verdicts import keep_verdict
 if TYPE_CHECKING:
     from examples.flights.year.play import Play
 
-WAIT_S = 600.0
+WAIT_S, LOOK_S = 600.0, 0.2
 SKYWEST = "OO"
 PASSENGERS = 150
 
@@ -40,9 +41,10 @@ def play_month(play: Play, month: int, traffic: Traffic, *, strict: bool, last: 
     teller.month = f"2013-{month:02d}"
     teller.chapter(f"{teller.month}  {month_name(month)}")
     play.in_force[month] = play.stable
-    _feeds(play, month)
-    rows = _questions(play, month, traffic.questions)
-    play.asked[month] = rows
+    if month not in play.ready:
+        ahead.feeds(play, month)
+        play.ready[month] = ahead.questions(play, month, traffic.questions)
+    rows = play.asked[month] = play.ready.pop(month)
     if not play.refused_requests:
         _ask_wrongly(play, rows[0])
     answers = ask_in_rounds(play, requests_of(rows, teller.month, alone=traffic.alone, batch=traffic.batch))
@@ -51,13 +53,15 @@ def play_month(play: Play, month: int, traffic: Traffic, *, strict: bool, last: 
     if strict:
         _strict(play, month)
     _let_finish(play, rows)
-    _outcomes(play, month)
+    before = ahead.newest_training(play)
     alarmed = _watch(play, month)
-    retrained = _started(play, last=last) if alarmed else None
-    if retrained is None:
-        retrained = None if last else _for_comparison(play)
-    if retrained is not None:
-        play.retrained[month + 1] = retrained
+    if last:
+        if alarmed:
+            _started(play, last=True)
+        return
+    with ahead.meanwhile(play, month + 1, traffic.questions, after=before):
+        retrained = _started(play, last=False) if alarmed else None
+        play.retrained[month + 1] = retrained or _for_comparison(play)
 
 
 def _ask_wrongly(play: Play, row: Row) -> None:
@@ -84,31 +88,8 @@ def _let_finish(play: Play, rows: list[Row]) -> None:
         play.watching.settled()
 
 
-def _feeds(play: Play, month: int) -> None:
-    """What was reported during the month. That nothing counts before it was known is the work of the join."""
-    operations = play.cast["operations"]
-    for feed in ("weather", "departures"):
-        operations.add_data(feed, play.data.feed(feed, month))
-
-
-def _questions(play: Play, month: int, count: int, also: str = "") -> list[Row]:
-    """Flights of the month with their features as they were known two hours before each; no outcome is among them.
-
-    Args:
-        also: a carrier, all of whose flights are among them.
-    """
-    operations = play.cast["operations"]
-    file = play.data.questions(month, count, also=also)
-    asked = operations.add_data("schedule", file, ref="asked", mode="replace")
-    joined = operations.call(
-        "features.join", service="delay_v1", rows=f"schedule:{asked.version}", at="decided_at", into="delay_questions"
-    )
-    rows: list[Row] = operations.data(f"delay_questions:{joined['version']}").table().to_pylist()
-    return rows
-
-
 def _outcomes(play: Play, month: int) -> None:
-    """The month is over: what came of its flights is published; training may read the one before it."""
+    """What came of the month's flights is published; training may read the month before it."""
     added = play.cast["operations"].add_data("flights", play.data.flights(month), ref="landed")
     play.landed[month] = added.version
     keep_version(play, f"flights:{added.version}", f"to {month_name(month)}")
@@ -116,14 +97,18 @@ def _outcomes(play: Play, month: int) -> None:
 
 
 def _watch(play: Play, month: int) -> bool:
-    """Predictions are collected, outcomes joined, drift and score judged. Returns: whether there is an alarm.
+    """The month is over: its predictions are collected, outcomes joined, drift and score judged.
 
-    Meanwhile the month becomes the gate's evidence: neither waits for the other.
+    Meanwhile the month becomes the gate's evidence: none of these waits for what it does not read.
+
+    Returns: whether there is an alarm.
     """
     teller, operations = play.teller, play.cast["operations"]
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(2) as pool:
         kept_for_gate = pool.submit(evidence, play, month)
-        operations.call("monitor.collect", deployment="delay")
+        collected = pool.submit(operations.call, "monitor.collect", deployment="delay")
+        _outcomes(play, month)
+        collected.result()
         labelled = operations.call("monitor.labels", deployment="delay")["counts"]
         kept_for_gate.result()
     report = operations.call("monitor.report", deployment="delay")
@@ -235,7 +220,7 @@ def _waited(play: Play) -> dict[str, Any]:
         if ended and not waiting and not trigger["causes"] and ended[0]["number"] > play.last_start:
             play.last_start = ended[0]["number"]
             return dict(ended[0])
-        time.sleep(0.5)
+        time.sleep(LOOK_S)
     raise SystemExit(f"the trigger started nothing within {WAIT_S:.0f} s, after {seen} starts before")
 
 
@@ -280,7 +265,7 @@ def _strict(play: Play, month: int) -> None:
     keep_version(play, f"delay:{version}", "strict: an unknown carrier is an error")
     propose(play, "science", version, "which takes an airline that it has not seen for an error")
     approve(play)
-    asked = _questions(play, month, 900, also=SKYWEST)
+    asked = ahead.questions(play, month, 900, also=SKYWEST)
     skywest = [row for row in asked if row["carrier"] == SKYWEST]
     rows = [row for row in asked if row["carrier"] != SKYWEST]
     requests = requests_of(rows, f"{teller.month}-again", alone=400, batch=20)

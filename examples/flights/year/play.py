@@ -92,6 +92,8 @@ class Play:
     asked: dict[int, list[dict[str, object]]] = field(default_factory=dict)
     """By month, the questions with their features."""
 
+    ready: dict[int, list[dict[str, object]]] = field(default_factory=dict)
+    """By month that is still to come, its questions, made ready while a model was trained."""
     landed: dict[int, int] = field(default_factory=dict)
     """By month, the version of flights that ends with it."""
     labelled: dict[int, dict[str, int]] = field(default_factory=dict)
