@@ -202,8 +202,8 @@ class Killer:
             case "running":
                 return lambda: _last(sight.attempts() if sort.victim == "step" else sight.parents())
             case "step running":
-                victim = self.command if sort.victim == "command" else lambda: server.pid
-                return lambda: victim() if sight.attempts() else None
+                is_command = sort.victim == "command"
+                return lambda: (self.command() if is_command else server.pid) if sight.attempts() else None
             case "entry":
                 wanted = sight.commits() + self.rng.randint(1, ENTRIES[act])
                 return lambda: server.pid if sight.commits() >= wanted else None
