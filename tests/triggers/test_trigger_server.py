@@ -13,7 +13,7 @@ import pytest
 
 from falaj.core.bundle import FULL
 from falaj.core.entries import What
-from falaj.platform.loops import Loops
+from falaj.platform.loops import EVERY_S, Loops
 from falaj.server.logs import Log
 from falaj.server.run import prepare
 from falaj.server.settings import Settings
@@ -68,6 +68,7 @@ def test_rollouts_go_on_bundles_heal_and_a_start_waits_for_the_rollout_underway(
     (ship.folder.root / "current").unlink()
     loops.round()
     assert ship.shares() == {1: 9000, 2: 1000}
+    assert loops.pause_s < EVERY_S  # a step that has just begun is looked at again soon
     candidate_of_a_drift(fleet, ship.name, tmp_path)
     loops.until_idle()
     (waiting,) = fleet.owner.call("trigger.list")[0].history

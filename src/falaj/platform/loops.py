@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, Literal, Protocol
 
+from falaj.core.encoding import parse_moment
 from falaj.core.errors import FalajError, Refused, Unavailable
 from falaj.core.records import Project
 from falaj.deploy.bundles import BUNDLES, Bundles, Place
@@ -34,6 +35,9 @@ from falaj.store.rows import PROJECT
 from falaj.triggers.views import Started, TriggerView
 
 EVERY_S: Final = 1.0
+SOON_S: Final = 0.25
+SLOWER: Final = 20
+"""A step of a rollout that began s seconds ago is looked at again after s / SLOWER, but not sooner than SOON_S."""
 STARTS: Final = 2
 REPORTS: Final = 1
 TELL_AGAIN_S: Final = 60.0
@@ -68,11 +72,11 @@ class Loops:
     """The loop of one platform.
 
     Args:
-        every_s: seconds between two rounds.
+        every_s: seconds between two rounds; fewer while a step of a rollout is young.
         starts: starts of triggers that may be at work at once; those of one trigger follow one another.
         clock: by which reports become due.
 
-    `rounds`, `failures` and `ended` (starts by state) tell how it goes.
+    `rounds`, `failures`, `ended` (starts by state) and `pause_s` (until the next round) tell how it goes.
     """
 
     def __init__(
@@ -93,6 +97,7 @@ class Loops:
         self._launched = 0
         self._told: dict[str, tuple[str, float]] = {}
         self._looked: dict[str, float] = {}
+        self.pause_s = every_s
         self._thread = threading.Thread(target=self._run, name="falaj-loop", daemon=True)
         self._finished = time.monotonic()
         self.rounds = self.failures = 0
@@ -147,12 +152,12 @@ class Loops:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self.round()
-            self._wake.wait(self._every_s)
+            self._wake.wait(self.pause_s)
             self._wake.clear()
 
     def round(self) -> int:
         """One look at everything; returns how many causes it noted."""
-        noted = 0
+        noted, self.pause_s = 0, self._every_s
         with self._guarded("ledger"):
             self._platform.number_and_sign()
         with self._guarded("runs"):
@@ -204,6 +209,8 @@ class Loops:
         if rollout is not None:
             bundles: Bundles = self._platform.ground.port(BUNDLES)
             bundles.warm(place.asset)
+            age = self._clock() - parse_moment(rollout.step_at)
+            self.pause_s = min(self.pause_s, max(SOON_S, age.total_seconds() / SLOWER))
         told: Turn = self._call(place.project, "deploy.tick", {"deployment": place.name})
         if told.action in {"advance", "finish", "fail", "abort"}:
             facts: dict[str, Any] = {"candidate": told.candidate, "share": told.share, "entry": told.entry}
