@@ -32,7 +32,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def libraries() -> list[str]:
     """Where programs and modules are read from."""
-    paths = [*_SYSTEM, sys.prefix, sys.base_prefix, *sys.path]
+    paths = [*_SYSTEM, sys.prefix, sys.base_prefix, *sys.path, str(Path(__file__).parents[1])]
     paths += os.environ.get("LD_LIBRARY_PATH", "").split(":")
     return [path for path in dict.fromkeys(paths) if Path(path).is_absolute()]
 

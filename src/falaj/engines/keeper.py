@@ -192,7 +192,7 @@ def _begun(key: Key, state: object) -> Parent:
             stdout=log,
             stderr=log,
             cwd="/",
-            env=surroundings(),
+            env=surroundings(key.interpreter),
             pass_fds=(theirs.fileno(),),
             start_new_session=True,
         )
@@ -205,9 +205,16 @@ def _begun(key: Key, state: object) -> Parent:
     return Parent(key, process, ours, log, state)
 
 
-def surroundings() -> dict[str, str]:
-    """What attempts know of their surroundings: no token, no secret; settings by which a fork and a run repeat."""
+def surroundings(interpreter: str = sys.executable) -> dict[str, str]:
+    """What attempts know of their surroundings: no token, no secret; settings by which a fork and a run repeat.
+
+    Args:
+        interpreter: one of an environment has its programs found before all others.
+    """
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    if interpreter != sys.executable:
+        place = Path(interpreter).parent
+        kept |= {"VIRTUAL_ENV": str(place.parent), "PATH": f"{place}:{kept.get('PATH', os.defpath)}"}
     return {
         "LC_ALL": "C.UTF-8",
         **kept,
@@ -233,4 +240,4 @@ def surroundings_of(interpreter: str) -> tuple[Mapping[str, str], tuple[tuple[st
     for place in places:
         with suppress(OSError):
             found[str(place)] = place.stat().st_mtime_ns
-    return surroundings(), tuple(found.items())
+    return surroundings(interpreter), tuple(found.items())

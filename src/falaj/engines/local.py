@@ -24,12 +24,15 @@ import msgspec
 from falaj.core.encoding import decode
 from falaj.core.errors import FalajError, MissingPart
 from falaj.core.names import printable
-from falaj.engines import parent
+from falaj.engines import environments, parent
+from falaj.engines.environments import ManyAttempts
 from falaj.engines.keeper import Keeper, Key, Parent, surroundings_of
+from falaj.environments.place import Environment, Place
 from falaj.models import formats
 from falaj.pipelines import keeping
-from falaj.pipelines.engine import Ended
+from falaj.pipelines.engine import Attempts, Ended
 from falaj.pipelines.errors import PipelineInvalid, StepFailed
+from falaj.pipelines.locks import Chosen
 from falaj.pipelines.records import Manifest, Task
 from falaj.store import runs
 
@@ -45,11 +48,17 @@ class LocalEngine:
         environment: tells the environment of this interpreter, see `falaj.capture`.
         cores: how many cores attempts may use at once; default: those that this process may use.
         keeper: of what attempts are forked from; default: one that keeps as long as it is usual.
+        built: where environments of steps are built; default: none can be.
     """
 
     def __init__(
-        self, environment: Callable[[], Mapping[str, Any]], cores: float | None = None, keeper: Keeper | None = None
+        self,
+        environment: Callable[[], Mapping[str, Any]],
+        cores: float | None = None,
+        keeper: Keeper | None = None,
+        built: Place | None = None,
     ) -> None:
+        self._built, self._ready = built, dict[str, Environment]()
         self._environment, self._cores, self._keeper = environment, cores, keeper or Keeper()
         self._captured: tuple[object, Mapping[str, Any]] | None = None
 
@@ -60,23 +69,35 @@ class LocalEngine:
             self._captured = state, dict(self._environment())
         return self._captured[1]
 
+    def prepare(self, environment: Chosen, say: Callable[[str], None]) -> bool:
+        """See `Engine.prepare`. Raises: MissingPart, too, where there is no place to build in."""
+        if self._built is None:
+            raise MissingPart("environments of steps are not built here", next_step="run it embedded or on a server")
+        before = time.time()
+        made = self._built.build(environment.lock, environment.interpreter, say)
+        if environment.digest not in self._ready:
+            environments.check_begins(environment.name, made)
+            self._ready[environment.digest] = made
+        return made.is_newer_than(before)
+
     def slots(self) -> float:
         """The cores that attempts may use at once."""
         return self._cores or float(len(os.sched_getaffinity(0)))
 
     @contextmanager
-    def attempts(self, modules: Sequence[str], project: str, principal: str) -> Iterator[LocalAttempts]:
+    def attempts(self, modules: Sequence[str], project: str, principal: str) -> Iterator[Attempts]:
         """See `Engine.attempts`. No process is begun before the first attempt is. Raises: MissingPart."""
         if sys.platform != "linux":
             raise MissingPart(
                 "steps run on Linux: elsewhere nothing ends them with their runner", next_step="use a server"
             )
-        key = Key(modules=tuple(modules), project=project, principal=principal)
-        begun = LocalAttempts(self._keeper, key)
-        try:
+
+        def begin(digest: str) -> LocalAttempts:
+            python = str(self._ready[digest].python) if digest else sys.executable
+            return LocalAttempts(self._keeper, Key(python, tuple(modules), project, principal))
+
+        with ManyAttempts(begin, self._built) as begun:
             yield begun
-        finally:
-            begun.close()
 
     def check_output(self, manifest: Manifest, folder: Path) -> None:
         """A model must be of a form that holds no code. Raises: ModelRefused, TooLarge."""
@@ -111,6 +132,16 @@ class LocalAttempts:
         self._running: dict[int, _Running] = {}
         self._ended: list[Ended] = []
         self._from: Parent | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is something to wait for."""
+        return bool(self._running or self._ended)
+
+    @property
+    def control(self) -> socket.socket | None:
+        """What can be read from once there may be news."""
+        return self._from.control if self._from is not None else None
 
     def start(self, number: int, task: Task, folder: Path) -> None:
         """See `Attempts.start`. Raises: StepFailed where no process can be begun."""

@@ -127,11 +127,19 @@ class Parent:
             self.control.send(json.dumps(message).encode())
 
 
-BOOT = "import sys; sys.path.append(sys.argv[2]); from falaj.engines.parent import main; main()"
-BOOT_WORKER = (
-    "import sys; from pathlib import Path; sys.path.append(sys.argv[1]); from falaj.engines import worker; "
+# Falaj is imported by its own path: where it lies beside other libraries, those are not of an attempt's environment.
+_OURS = (
+    "import sys; from importlib import util; place = sys.argv[{at}] + '/falaj'; "
+    "spec = util.spec_from_file_location('falaj', place + '/__init__.py', submodule_search_locations=[place]); "
+    "falaj = sys.modules['falaj'] = util.module_from_spec(spec); spec.loader.exec_module(falaj); "
+)
+BOOT = _OURS.format(at=2) + "from falaj.engines.parent import main; main()"
+BOOT_WORKER = _OURS.format(at=1) + (
+    "from pathlib import Path; from falaj.engines import worker; "
     "folder = Path(sys.argv[2]); worker.become(folder); worker.finish(worker.run(folder))"
 )
+PROBE = _OURS.format(at=1) + "from falaj.engines import parent, outputs"
+"""Whether attempts can begin in an environment: it has what they import."""
 
 
 def _kill(pid: int) -> None:

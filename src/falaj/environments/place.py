@@ -57,6 +57,10 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
     used_at: str = ""
 
+    def is_newer_than(self, seconds: float) -> bool:
+        """Whether it was built since a moment, in seconds of `time.time`."""
+        return self.built_at >= _now(seconds)
+
 
 class _Built(msgspec.Struct, frozen=True, kw_only=True):
     """`built.json`."""

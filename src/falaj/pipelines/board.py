@@ -147,7 +147,7 @@ class Board:
         item.parts = self._parts(item)
         digests = {name: value for name, value in item.parts.items() if name.startswith(("arg ", "source "))}
         own = self.plan.digests.get(item.node.id, "")
-        item.key = key_of(item.node, own, self.plan.environment_digest, digests, {})
+        item.key = key_of(item.node, own, item.parts["environment"], digests, {})
 
     def is_ready(self, item: Item) -> bool:
         """Whether all that it takes is there."""
@@ -211,6 +211,7 @@ class Board:
             views=tuple(view for view in plan.graph.views if view.view in sources),
             sources=sources,
             seed=int(item.key.removeprefix("sha256:")[:8], 16),
+            environment=plan.environments[node.environment].digest if node.environment else "",
         )
 
     # what is known
@@ -272,7 +273,7 @@ class Board:
     def _parts(self, item: Item) -> dict[str, str]:
         """What the key of an item is made of: code, environment, and each argument by value or digest."""
         node = item.node
-        parts = {"code": self.plan.digests.get(node.id, ""), "environment": self.plan.environment_digest}
+        parts = {"code": self.plan.digests.get(node.id, ""), "environment": self.plan.digest_of(node)}
         for name, arg in node.args.items():
             parts[f"arg {name}"] = self._digest(arg, item.place)
         for view, read in self.plan.sources(node).items():

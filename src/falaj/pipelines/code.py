@@ -162,6 +162,7 @@ def _is_text(statement: ast.stmt) -> bool:
 def modules_of(files: Files) -> list[str]:
     """The modules that a project's files import from elsewhere, the standard library left out; sorted."""
     found: set[str] = set()
+    files = {path: body for path, body in files.items() if path.endswith(".py")}
     for path in files:
         for one in ast.walk(_parsed(files, path)):
             if isinstance(one, ast.Import):

@@ -27,6 +27,7 @@ from typing import Any, Final, Literal, NoReturn
 import msgspec
 
 from falaj.core.names import Thing, printable
+from falaj.core.names import name as checked_name
 from falaj.features.definitions import Dataset, FeatureService
 from falaj.pipelines.errors import PipelineInvalid
 from falaj.pipelines.records import Arg, Graph, Isolation, Node, Options, Param
@@ -99,7 +100,8 @@ class Output:
 class _Tracing:
     """The graph that grows while a pipeline is read."""
 
-    def __init__(self) -> None:
+    def __init__(self, environment: str = "") -> None:
+        self.environment = environment
         self.nodes: list[Node] = []
         self.services: dict[str, FeatureService] = {}
 
@@ -119,8 +121,8 @@ _tracing: _Tracing | None = None
 class Step:
     """A step: a typed function. `map` uses it once for each item of what it is mapped over."""
 
-    def __init__(self, function: Function, options: Options) -> None:
-        self.function, self.options = function, options
+    def __init__(self, function: Function, options: Options, environment: str = "") -> None:
+        self.function, self.options, self.environment = function, options, environment
         self.name = function.__name__
         functools.update_wrapper(self, function)
 
@@ -163,6 +165,7 @@ class Step:
             types=takes,
             returns=returns,
             options=self.options,
+            environment=self.environment or _tracing.environment,
             services=tuple(one.name for one in services),
             summary=(inspect.getdoc(self.function) or "").partition("\n")[0][:200],
         )
@@ -196,6 +199,7 @@ def step(
     timeout: str | int = ...,
     isolation: Isolation = ...,
     cache: bool = ...,
+    environment: str = ...,
 ) -> Callable[[Function], Step]: ...
 def step(
     function: Function | None = None,
@@ -207,6 +211,7 @@ def step(
     timeout: str | int = "1h",
     isolation: Isolation = "fork",
     cache: bool = True,
+    environment: str = "",
 ) -> Step | Callable[[Function], Step]:
     """Make a step of a typed function.
 
@@ -215,7 +220,8 @@ def step(
         timeout: after which an attempt is ended, `90s`, `10m` or `2h`.
         isolation: `exec` starts a fresh interpreter for each attempt (GPUs).
         cache: whether a result that was committed for the same code and inputs is taken instead of computing.
-    Raises: PipelineInvalid.
+        environment: what it runs in, as `falaj.toml` declares it by that name; default: the pipeline's.
+    Raises: PipelineInvalid, InvalidName.
     """
     said = {
         "cpu": cpu,
@@ -229,14 +235,15 @@ def step(
         options = msgspec.convert(said, Options)
     except msgspec.ValidationError as error:
         raise PipelineInvalid(f"step: {error}", next_step="correct its options") from error
-    return Step(function, options) if function is not None else lambda one: Step(one, options)
+    named = checked_name(environment, "environment") if environment else ""
+    return Step(function, options, named) if function is not None else lambda one: Step(one, options, named)
 
 
 class PipelineFunction:
     """A pipeline as defined. `graph()` reads it."""
 
-    def __init__(self, function: Function) -> None:
-        self.function, self.name = function, function.__name__
+    def __init__(self, function: Function, environment: str = "") -> None:
+        self.function, self.name, self.environment = function, function.__name__, environment
         functools.update_wrapper(self, function)
 
     def __call__(self, *_: Any, **__: Any) -> NoReturn:
@@ -253,7 +260,7 @@ class PipelineFunction:
         params = _params_of(self.function)
         if _tracing is not None:
             raise PipelineInvalid(f"pipeline {self.name}: inside of another", next_step="call steps")
-        _tracing = traced = _Tracing()
+        _tracing = traced = _Tracing(self.environment)
         try:
             self.function(**{param.name: Output("param", param.name, param.type) for param in params})
         finally:
@@ -266,9 +273,22 @@ class PipelineFunction:
         return check_graph(graph)
 
 
-def pipeline(function: Function, /) -> PipelineFunction:
-    """Make a pipeline of a function that wires steps."""
-    return PipelineFunction(function)
+@typing.overload
+def pipeline(function: Function, /) -> PipelineFunction: ...
+@typing.overload
+def pipeline(*, environment: str = ...) -> Callable[[Function], PipelineFunction]: ...
+def pipeline(
+    function: Function | None = None, /, *, environment: str = ""
+) -> PipelineFunction | Callable[[Function], PipelineFunction]:
+    """Make a pipeline of a function that wires steps.
+
+    Args:
+        environment: what its steps run in, as `falaj.toml` declares it by that name, where they name no other;
+            default: that of Falaj itself.
+    Raises: InvalidName.
+    """
+    named = checked_name(environment, "environment") if environment else ""
+    return PipelineFunction(function, named) if function is not None else lambda one: PipelineFunction(one, named)
 
 
 def best(models: Any, metrics: Any, *, by: str, least: bool = False) -> Any:

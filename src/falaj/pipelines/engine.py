@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import msgspec
 
 from falaj.door import Caller
+from falaj.pipelines.locks import Chosen
 from falaj.pipelines.records import Manifest, Task
 
 ENGINE, ELSEWHERE = "engine", "elsewhere"
@@ -57,6 +58,16 @@ class Engine(Protocol):
 
     def environment(self) -> Mapping[str, Any]:
         """The environment in which attempts run, as runs keep it; by `distributions_digest` in keys."""
+        ...
+
+    def prepare(self, environment: Chosen, say: Callable[[str], None]) -> bool:
+        """Have an environment at hand, for the attempts of any run; may take minutes, and is called in any thread.
+
+        Args:
+            say: told several times a second what is done; what it raises ends it.
+        Returns: whether it was made now.
+        Raises: BuildFailed, Damaged, PipelineInvalid.
+        """
         ...
 
     def slots(self) -> float:

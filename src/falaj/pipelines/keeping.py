@@ -24,6 +24,7 @@ from falaj.door import Context
 from falaj.pipelines.engine import Ended, Engine
 from falaj.pipelines.errors import PipelineInvalid, StaleAttempt
 from falaj.pipelines.kinds import ARTIFACT
+from falaj.pipelines.locks import Chosen
 from falaj.pipelines.plan import Plan
 from falaj.pipelines.records import Artifact, Manifest, SourceFile
 from falaj.pipelines.rules import is_of
@@ -252,7 +253,7 @@ def commit(
             f"{plan.graph.pipeline}.{shown(step)}"[:128],
             params=cleaned({**manifest.params, **plain_parts(step.parts), "pipeline_run": step.run}, "params"),
             code=_code(plan, step),
-            environment=plan.environment,
+            environment=plan.facts_of(step.step),
         )
         asset = ctx.ground.catalog.ensure_asset(unit, ctx.project.id, ARTIFACT.name, name)
         version = ctx.ground.catalog.add_version(unit, asset, artifact, content=content, run=job.id)
@@ -348,6 +349,13 @@ def note_cached(unit: Unit, items: Iterable[tuple[Step, Output]]) -> None:
             step, state="cached", ended_at=unit.now, asset=output.asset.id, version=output.version.number
         )
         unit.put(STEP, msgspec.structs.replace(row, job=output.version.run))
+
+
+def say_built(ctx: Context, run: Run, made: Chosen) -> None:
+    """The entry of an environment that was built for a run."""
+    with ctx.begin() as unit:
+        detail = {"environment": made.name, "digest": made.digest, "distributions": len(made.lock.pins)}
+        unit.say(What.ENVIRONMENT_BUILT, [run.id], detail=detail)
 
 
 def is_ended(ctx: Context, run: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,17 @@ from falaj.core.encoding import decode
 from falaj.core.entries import What
 from falaj.core.errors import Conflict, TooLarge
 from falaj.core.names import Thing, name
-from falaj.core.records import Run
 from falaj.data.views import StagedFile
 from falaj.door import Context, command, job, query
-from falaj.pipelines import keeping, lending, telling
+from falaj.pipelines import keeping, lending, locks, telling
 from falaj.pipelines.board import Item
 from falaj.pipelines.engine import ENGINE, Engine
-from falaj.pipelines.keeping import Output, ensure_domain
+from falaj.pipelines.keeping import ensure_domain
 from falaj.pipelines.kinds import PIPELINE
 from falaj.pipelines.plan import SOURCE, Plan, plan_of
 from falaj.pipelines.records import MAX_SOURCE_BYTES, Graph, Node, Pipeline
 from falaj.pipelines.rules import check_graph, check_source, defined
-from falaj.pipelines.running import Runner
+from falaj.pipelines.running import Runner, taken
 from falaj.pipelines.views import (
     Applied,
     Cancelled,
@@ -40,7 +38,6 @@ from falaj.pipelines.views import (
 )
 from falaj.store import runs, steps
 from falaj.store.metadata import Transaction
-from falaj.store.steps import Step
 from falaj.tracking.rules import cleaned
 
 PIPELINE_RUNS = ("pipeline.run", "run.reproduce")
@@ -70,6 +67,7 @@ def apply(
     if path.stat().st_size > 2 * MAX_SOURCE_BYTES:
         raise TooLarge(f"source: over {MAX_SOURCE_BYTES >> 20} MiB", next_step="keep data out of the code")
     files = check_source(decode(path.read_bytes(), dict[str, str], "source"))
+    locks.check(graph, files)
     payload = defined(graph, files, cleaned(code, "code"), environment[:200])
     thing = Thing(name(graph.pipeline), PIPELINE.name, "main")
     with ctx.reading() as tx:
@@ -142,7 +140,7 @@ def _conclude(ctx: Context, plan: Plan, items: list[Item], seconds: float) -> Pi
     with ctx.conclude() as unit:
         telling.link_inputs(unit, ctx.run.id, plan)
         telling.link_outputs(unit, ctx.run.id, outputs)
-        keeping.note_cached(unit, _cached(ctx.run, counted))
+        keeping.note_cached(unit, taken(ctx.run, counted))
         ctx.result = {"computed": len(counted) - cached, "cached": cached, "registered": list(models)}
         entry = unit.say(What.RUN_ENDED, [ctx.run.id, plan.pipeline.asset.id])
     return PipelineRun(
@@ -156,14 +154,6 @@ def _conclude(ctx: Context, plan: Plan, items: list[Item], seconds: float) -> Pi
         seconds=round(seconds, 3),
         entry_id=entry.id,
     )
-
-
-def _cached(run: Run, items: list[Item]) -> Iterator[tuple[Step, Output]]:
-    """The items that were not computed, as rows of the run."""
-    for item in items:
-        if item.state == "cached" and item.output is not None:
-            claimed = keeping.claimed(run, item.node.id, item.place, item.label, 0, item.key, item.parts, 0)
-            yield claimed, item.output
 
 
 @query("pipeline.show", on="asset:{project}/{pipeline=pipeline}", cli="pipeline show")
@@ -182,6 +172,7 @@ def show(ctx: Context, pipeline: str) -> PipelineView:
         ),
         files=tuple(file.path for file in payload.files),
         environment=payload.environment,
+        environments=tuple(f"{one.name}: {one.path}" for one in graph.environments),
     )
 
 
@@ -268,7 +259,7 @@ def reproduce(ctx: Context, run: str, purpose: str = "") -> Reproduced:
         first = runs.get(tx, ctx.project.id, run)
         held, pins = telling.pipeline_of(ctx, tx, first)
         before = telling.outputs_of(ctx, tx, first.id)
-        environments = {row.environment.get("distributions_digest") for row in telling.jobs_of(tx, first.id)}
+        environments = telling.environments_of(tx, first.id)
     ctx.check_residency(f"{held.asset.name}: running")
     thing = f"{held.asset.name}:{held.version.number}"
     plan = plan_of(ctx, thing, first.params.get("params", {}), engine.environment(), purpose, pins)
@@ -278,12 +269,12 @@ def reproduce(ctx: Context, run: str, purpose: str = "") -> Reproduced:
     assert ctx.run is not None  # noqa: S101  a job has a run
     with ctx.reading() as tx:
         found = telling.again(before, telling.outputs_of(ctx, tx, ctx.run.id))
+        known = environments == telling.environments_of(tx, ctx.run.id)
     ok = all(one.same for one in found)
     with ctx.conclude() as unit:
         runs.link(unit, ctx.run.id, "in", held.version, "pipeline")
         ctx.result = {"of": first.id, "ok": ok, "same": sum(one.same for one in found), "steps": len(found)}
         entry = unit.say(What.RUN_ENDED, [ctx.run.id, first.id])
-    known = environments == {plan.environment.get("distributions_digest")}
     return Reproduced(
         run=first.id,
         again=ctx.run.id,

@@ -16,7 +16,7 @@ from falaj.data import reading
 from falaj.data.records import ContractVersion, DatasetVersion
 from falaj.door import Caller, Context
 from falaj.features.kinds import FEATURE_SERVICE, FEATURE_VIEW
-from falaj.pipelines import code
+from falaj.pipelines import code, locks
 from falaj.pipelines.errors import PipelineInvalid
 from falaj.pipelines.records import MAX_SOURCE_BYTES, Given, Graph, Node, Pipeline
 from falaj.pipelines.rules import check_graph, check_source, values_of
@@ -61,7 +61,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         digests: of the code of each step.
         definitions: by address without version, the applied version of each feature service and view that says what
             the project's files say; what was never applied as it stands there has none.
-        environment: where attempts run.
+        environment: where attempts run whose step names none.
+        environments: those that steps name.
     """
 
     pipeline: Held
@@ -72,6 +73,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     digests: dict[str, str]
     definitions: dict[str, Version]
     environment: dict[str, Any]
+    environments: dict[str, locks.Chosen] = {}
 
     @property
     def graph(self) -> Graph:
@@ -84,6 +86,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         found = self.environment.get("distributions_digest")
         python = self.environment.get("python", "")
         return f"{python} sha256:{found}" if found else ""
+
+    def digest_of(self, node: Node) -> str:
+        """The digest of the environment that a step runs in, as its key has it."""
+        return f"lock {self.environments[node.environment].digest}" if node.environment else self.environment_digest
+
+    def facts_of(self, step: str) -> dict[str, Any]:
+        """The environment that a step runs in, as the step's run keeps it."""
+        node = next(node for node in self.graph.nodes if node.id == step)
+        return self.environments[node.environment].facts if node.environment else self.environment
 
     def sources(self, node: Node) -> dict[str, Read]:
         """By feature view, the datasets that the services of a step take from."""
@@ -141,6 +152,7 @@ def plan_of(
         digests=dict(digests),
         definitions=definitions,
         environment=dict(environment),
+        environments=locks.chosen(graph, source) if source else {},
     )
 
 

@@ -76,6 +76,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         returns: type of one item's output.
         settings: of `best` (by, least) and `register` (model, label, columns, convert).
         services: feature services that its code names; their sources are inputs, too.
+        environment: what it runs in, by name; "" for that of Falaj itself.
     """
 
     id: Text
@@ -89,11 +90,25 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     settings: dict[str, Any] = {}
     services: tuple[str, ...] = ()
     summary: str = ""
+    environment: Annotated[str, msgspec.Meta(max_length=200)] = ""
 
     @property
     def is_mapped(self) -> bool:
         """Whether it has an attempt for each item of something."""
         return self.sort == "step" and any(arg.each for arg in self.args.values())
+
+
+class Locked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An environment as `falaj.toml` declares it.
+
+    Attributes:
+        path: of its lock, which is among the files of the pipeline's version.
+        python: version of Python, "" for that of whoever runs it.
+    """
+
+    name: Text
+    path: Text
+    python: Annotated[str, msgspec.Meta(max_length=10)] = ""
 
 
 class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -105,6 +120,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     services: tuple[Service, ...] = ()
     views: tuple[View, ...] = ()
     summary: str = ""
+    environments: tuple[Locked, ...] = ()
 
 
 class SourceFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,6 +212,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         source: folder of the project's files as they were when the pipeline was defined.
         sources: by feature view, its source.
         seed: of random numbers, from the key: equal keys draw equal numbers.
+        environment: digest of the one that it runs in, "" for that of Falaj itself.
     """
 
     run: str
@@ -212,3 +229,4 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     views: tuple[View, ...] = ()
     sources: dict[str, Given] = {}
     seed: int = 0
+    environment: str = ""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from falaj.core.entries import What
 from falaj.core.errors import FalajError
 from falaj.core.records import Run
 from falaj.door import Context
@@ -25,8 +26,10 @@ from falaj.pipelines.code import modules_of
 from falaj.pipelines.engine import Attempts, Ended, Engine
 from falaj.pipelines.errors import RunCancelled, StepFailed
 from falaj.pipelines.inputs import Inputs
+from falaj.pipelines.keeping import Output
 from falaj.pipelines.plan import Plan, write_source
 from falaj.pipelines.rules import is_tried_again, next_step_after
+from falaj.pipelines.telling import link_inputs, link_outputs
 from falaj.pipelines.views import StepView
 from falaj.store.steps import Step
 
@@ -74,8 +77,19 @@ class Runner:
             self.builds.close()
         every = list(self.board.every())
         if failed := [item.failed for item in every if item.failed]:
+            with suppress(FalajError):  # the first error is the one to tell
+                self._note(every)
             raise failure(failed, [item.view() for item in every])
         return every
+
+    def _note(self, items: list[Item]) -> None:
+        """Write down what a run that fails read and took, as one that ends well does."""
+        outputs = [item.output for item in items if item.output and item.node.sort != "best"]
+        with self.ctx.begin() as unit:
+            link_inputs(unit, self.run_row.id, self.plan)
+            link_outputs(unit, self.run_row.id, outputs)
+            keeping.note_cached(unit, taken(self.run_row, items))
+            unit.say(What.STEP_ENDED, [self.run_row.id], detail={"was": "cached"})
 
     def _until_done(self, attempts: Attempts) -> None:
         looked = time.monotonic()
@@ -212,6 +226,14 @@ def _pause() -> tuple[Ended, ...]:
     """Until another run may have come further."""
     time.sleep(LOOK_EVERY_S)
     return ()
+
+
+def taken(run: Run, items: list[Item]) -> Iterator[tuple[Step, Output]]:
+    """The items that were not computed, as rows of the run."""
+    for item in items:
+        if item.state == "cached" and item.output is not None and item.node.sort != "best":
+            claimed = keeping.claimed(run, item.node.id, item.place, item.label, 0, item.key, item.parts, 0)
+            yield claimed, item.output
 
 
 def failure(failed: list[Step], views: list[StepView]) -> StepFailed:

@@ -13,9 +13,11 @@ from typing import Any, Protocol
 
 import msgspec
 
+from falaj.core.encoding import convert
 from falaj.core.errors import Invalid, NotFound
-from falaj.pipelines import rules
+from falaj.pipelines import locks, rules
 from falaj.pipelines.define import ENTRY, defined_in, source_files
+from falaj.pipelines.records import Locked
 
 Progress = Callable[[str, int, int], None]
 
@@ -39,6 +41,7 @@ def keep(
     *,
     code: Callable[[], Mapping[str, Any]],
     environment: Mapping[str, Any],
+    settings: Callable[[], Mapping[str, Any]] = dict,
     progress: Progress | None = None,
 ) -> None:
     """Make the pipeline's newest version of what the project's files say, where they say something new.
@@ -46,12 +49,20 @@ def keep(
     Args:
         place: the project folder, which has a `pipeline.py`.
         code, environment: as `falaj.capture` tells them; the state of the code is asked for where it is needed.
+        settings: what `falaj.toml` says; asked for where a step names an environment.
     Raises: PipelineInvalid; Invalid where the project has no such pipeline.
     """
     files = {file.relative_to(place).as_posix(): _text(file) for file in source_files(place)}
     lock = f"sha256:{environment['distributions_digest']}"
-    kept, source = _kept(session, name), rules.check_source(files)
-    if kept.get("files") == list(map(msgspec.to_builtins, rules.listed(source))) and kept.get("environment") == lock:
+    kept = _kept(session, name)
+    before = convert(kept.get("graph", {}).get("environments", []), tuple[Locked, ...], "environments")
+    declared = locks.declared(settings(), [one.name for one in before]) if before else ()
+    source = rules.check_source(files | locks.texts(place, declared))
+    if (
+        declared == before
+        and kept.get("files") == list(map(msgspec.to_builtins, rules.listed(source)))
+        and kept.get("environment") == lock
+    ):
         return  # a pipeline is what its files say: where they say the same, they need not be asked
     if progress is not None:
         progress(f"reading {ENTRY}", 0, 0)
@@ -59,16 +70,18 @@ def keep(
     if name not in graphs:
         known = ", ".join(graphs) or "none"
         raise Invalid(f"{ENTRY}: no pipeline {name[:60]}", next_step=f"it defines: {known}")
+    locked = locks.declared(settings(), named) if (named := locks.used(graphs[name])) else ()
+    graph = msgspec.structs.replace(graphs[name], environments=locked)
+    source = rules.check_source(files := files | locks.texts(place, locked))
     state = {key: value for key, value in code().items() if not key.startswith("script")}
-    if kept.get("digest") == rules.defined(graphs[name], source, state, lock).digest:
+    if kept.get("digest") == rules.defined(graph, source, state, lock).digest:
         return
     with tempfile.TemporaryDirectory(prefix="falaj-") as drafts:
         draft = Path(drafts, "source.json")
         draft.write_text(json.dumps(files), encoding="utf-8")
         staged = session.stage(draft)
         told = {"staged": staged["staged"], "name": staged["name"]}
-        graph = msgspec.to_builtins(graphs[name])
-        args = {"graph": graph, "source": told, "code": state, "environment": lock}
+        args = {"graph": msgspec.to_builtins(graph), "source": told, "code": state, "environment": lock}
         session.call("pipeline.apply", args, progress=progress)
 
 

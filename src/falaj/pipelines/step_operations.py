@@ -72,6 +72,11 @@ def begin(
     ends, given = lending.until(expires_in, ctx.caller), cleaned(params, "params")
     plan = plan_of(ctx, pipeline, given, {}, purpose)
     _check_may_carry_out(ctx, plan)
+    if plan.environments:
+        raise Conflict(
+            f"{plan.graph.pipeline}: its steps run in environments from locks, which are built by Falaj itself",
+            next_step=f"falaj pipeline run {plan.graph.pipeline}",
+        )
     unit, version = ctx.unit, plan.pipeline.version
     said = {
         "pipeline": f"{plan.graph.pipeline}:{version.number}",

@@ -133,6 +133,8 @@ def facts_of(ctx: Context, tx: Transaction, run: Run) -> dict[str, str]:
     for row in steps.of_run(tx, run.id):
         where = row.step if row.item < 0 else f"{row.step}[{row.label or row.item}]"
         facts[f"{where} output"] = digest_of(ctx, tx, row) or row.state
+        if row.parts.get("environment", "").startswith("lock "):
+            facts[f"{where} environment"] = row.parts["environment"]
         facts |= {f"{where} {name}": _shown(value) for name, value in _metrics(tx, row).items()}
     return facts
 
@@ -156,6 +158,12 @@ def jobs_of(tx: Transaction, run: str) -> list[Run]:
     """The runs that the steps of a run are."""
     found = [RUN.get(tx, row.job) for row in steps.of_run(tx, run) if row.job and row.asset]
     return [job for job in found if job is not None and job.sort == "step"]
+
+
+def environments_of(tx: Transaction, run: str) -> set[tuple[str, Any]]:
+    """The environments that the steps of a run ran in, by name and digest."""
+    told = [job.environment for job in jobs_of(tx, run)]
+    return {(one.get("name", ""), one.get("distributions_digest")) for one in told}
 
 
 def again(

@@ -81,6 +81,7 @@ class PipelineView(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[NodeView, ...]
     files: tuple[str, ...]
     environment: str
+    environments: tuple[str, ...] = ()
 
 
 class ExplainedStep(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
 """Where a store lies, and what the project's `falaj.toml` says of this host. Reading only.
 
-falaj.toml         project, regime, locations, residency, database, ledger
+falaj.toml         project, regime, locations, residency, environments, database, ledger
 .falaj/            the store, mode 0700
   falaj.db         metadata, where it is SQLite
   key              the key file, mode 0600 or protected by a passphrase
@@ -25,6 +25,7 @@ from falaj.compliance.rules import REGIMES, check_region
 from falaj.core.encoding import convert
 from falaj.core.errors import Invalid
 from falaj.core.names import name
+from falaj.environments.declared import EnvironmentSettings
 
 STORE = ".falaj"
 MAIN = "main"
@@ -64,6 +65,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     regime: str = "federal"
     database: str = ""
     locations: dict[str, LocationSettings] = {}
+    environments: dict[str, EnvironmentSettings] = {}
     residency: ResidencySettings | None = None
     ledger: LedgerSettings | None = None
     steps: StepSettings = StepSettings()

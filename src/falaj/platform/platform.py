@@ -25,6 +25,7 @@ from falaj.core.errors import Conflict, FalajError, NotFound
 from falaj.deploy.bundles import BUNDLES, WAIT_S, Bundles
 from falaj.deploy.following import Deployments
 from falaj.door import Caller, Door
+from falaj.environments import ENVIRONMENTS
 from falaj.models.verification import check_fit
 from falaj.pipelines import lending
 from falaj.pipelines.engine import ELSEWHERE, ENGINE, Elsewhere
@@ -89,7 +90,8 @@ class Platform:
             from falaj.engines.keeper import Keeper
             from falaj.engines.local import LocalEngine
 
-            made = LocalEngine(capture.environment, keeper=Keeper(idle_s=self._steps.idle_s, most=self._steps.kept))
+            kept = Keeper(idle_s=self._steps.idle_s, most=self._steps.kept)
+            made = LocalEngine(capture.environment, keeper=kept, built=self.ground.port(ENVIRONMENTS))
             self._ends.callback(made.close)
             return made
 

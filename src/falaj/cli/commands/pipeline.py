@@ -27,7 +27,8 @@ def run(session: Session, options: dict[str, Any], args: dict[str, Any], progres
     name = args["pipeline"]
     if sending.is_bare(name) and (place := _place(options)) is not None:
         code, told = partial(capture.code_state, place), capture.environment()
-        sending.keep(session, place, name, code=code, environment=told, progress=progress)
+        said = partial(folder.settings, place)
+        sending.keep(session, place, name, code=code, environment=told, settings=said, progress=progress)
     return session.call("pipeline.run", {**args, "params": params}, progress=progress)
 
 
