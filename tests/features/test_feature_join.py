@@ -83,8 +83,14 @@ def slowly(rows: list[dict[str, Any]], events: list[dict[str, Any]], one: View) 
 
 
 def order(event: dict[str, Any], one: View) -> tuple[Any, ...]:
-    seen = max(event["time"], event["created"]) if one.created else event["time"]
-    return event["time"], seen, event["value"] is None, event["value"] or 0  # a null is the greatest, as DuckDB has it
+    """By time, then by when it was created: of two that were known ahead of their time, the later word counts."""
+    created = event["created"] if one.created else START
+    return (
+        event["time"],
+        created,
+        event["value"] is None,
+        event["value"] or 0,
+    )  # a null is the greatest, as DuckDB has it
 
 
 moments = st.none() | st.integers(0, 12).map(lambda h: START + h * HOUR)
@@ -139,6 +145,7 @@ def event(hours: float, value: int | None, known: float | None = None, origin: s
         pytest.param(view(ttl_s=3600), [event(4.5, None), event(4.2, 4)], None, id="a null value is the newest value"),
         pytest.param(view(), [event(2, 2), event(2, 7)], 7, id="of equal times the greatest"),
         pytest.param(view(created="created"), [event(2, 2, 3), event(2, 1, 4)], 1, id="of equal times the last known"),
+        pytest.param(view(created="created"), [event(4, 9, 1), event(4, 3, 2)], 3, id="also where all were forecasts"),
         pytest.param(view(created="created"), [event(2, 2), event(3, 3, 6)], 2, id="a late report is not known yet"),
         pytest.param(view(created="created"), [event(2, 2), event(3, 3, 5)], 3, id="known at the very moment"),
         pytest.param(view(), [event(3, 3, 6)], 3, id="without created the report's time does not matter"),
@@ -184,6 +191,17 @@ def test_times_with_a_zone_and_without_are_compared_as_utc() -> None:
             "column of that",
         ),
         ("SELECT 'a' AS origin, now() AS at", "SELECT 'a' AS origin, now() AS time", "no column value"),
+        (
+            "SELECT 'a' AS origin, now() AS at, 1 AS \"VALUE\"",
+            "SELECT 'a' AS origin, now() AS time, 1 AS value",
+            "column of that",
+        ),
+        (
+            "SELECT 'a' AS origin, '2013' AS at",
+            "SELECT 'a' AS origin, now() AS time, 1 AS value",
+            "rows: at is VARCHAR",
+        ),
+        ("SELECT 'a' AS origin, now() AS at", "SELECT 'a' AS origin, 7 AS time, 1 AS value", "delays: time is INTEGER"),
     ],
 )
 def test_what_does_not_fit_is_told(rows: str, source: str, word: str) -> None:
@@ -193,6 +211,50 @@ def test_what_does_not_fit_is_told(rows: str, source: str, word: str) -> None:
     one = view()
     with pytest.raises(FeatureInvalid, match=word):
         point_in_time(con, "asked", service_of(one), {"delays": one}, {"delays": "told"}, at="at", into="out")
+
+
+def test_columns_are_compared_as_duckdb_does_and_sql_may_end_in_a_comment() -> None:
+    con = duckdb.connect()
+    con.execute("CREATE TABLE asked AS SELECT 'JFK' AS \"ORIGIN\", TIMESTAMP '2013-03-10 09:00:00' AS \"At\"")
+    con.execute(
+        'CREATE TABLE told AS SELECT \'JFK\' AS "Origin", TIMESTAMP \'2013-03-10 08:00:00\' AS "Time", 7 AS "VALUE"'
+    )
+    one = view(sql="SELECT * FROM source -- as it is")
+    point_in_time(con, "asked", service_of(one), {"delays": one}, {"delays": "told"}, at="at", into="out")
+    assert con.execute('SELECT * EXCLUDE "At" FROM out').fetchall() == [("JFK", 7)]
+    named = Service(service="s", features=(Feature(view="delays", feature="VALUE", name="v"),))
+    point_in_time(con, "asked", named, {"delays": one}, {"delays": "told"}, at="at", into="out")
+    assert con.table("out").columns == ["ORIGIN", "At", "v"]
+    whole = view(keys={"origin": "integer"})
+    for wrong, words in (
+        (whole, "feature view delays: key origin is a whole number, and its source has VARCHAR there"),
+        (view(features=("gone",)), "feature view delays: its source has no column gone"),
+        (view(sql="SELECT gone FROM source"), "feature view delays: Binder Error"),
+        (view(sql="SELECT (FROM source"), "feature view delays: Parser Error"),
+        (view(windows=(Window(function="mean", column="origin", over_s=60),)), "feature view delays: Binder Error"),
+    ):
+        with pytest.raises(FeatureInvalid, match=words):
+            point_in_time(con, "asked", service_of(wrong), {"delays": wrong}, {"delays": "told"}, at="at", into="out")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"time": "ORIGIN"},
+        {"created": "Time"},
+        {"features": ("value", "VALUE")},
+        {"features": ("Time",)},
+        {"ttl_s": -1},
+        {"ttl_s": 0},
+        {"keys": {}},
+        {"windows": (Window(function="count", column="value", over_s=60),)},
+        {"windows": (Window(function="mean", over_s=60),)},
+    ],
+    ids=str,
+)
+def test_a_view_that_cannot_be_meant_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(FeatureInvalid, match="feature view delays"):
+        view(**wrong)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("3h", 10_800), ("28d", 2_419_200), ("90s", 90), ("15m", 900)])

@@ -17,6 +17,7 @@ from falaj.data.records import Contract
 from falaj.features import join
 from falaj.features.errors import FeatureInvalid
 from falaj.features.records import ALL, Feature, Service, View
+from falaj.features.rules import folded
 
 
 class Naming(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,11 +62,13 @@ def naming(
             troubles.append(error.message)
             continue
         for one in wanted:
-            for feature in every if one.feature == ALL else [one.feature]:
+            for feature in every:
+                if one.feature != ALL and folded(one.feature) != folded(feature):
+                    continue
                 called = feature if one.feature == ALL else one.name
                 if feature in sure:
                     names[called] = name
-                elif feature in every:
+                else:
                     doubtful[called] = _late(view, contract)
     return Naming(names=names, doubtful=doubtful, troubles=tuple(troubles))
 
@@ -76,9 +79,9 @@ def _sure(view: View, contract: Contract, every: tuple[str, ...]) -> frozenset[s
         return frozenset(every)
     if view.sql:
         return frozenset()
-    late = {column.casefold() for column in contract.known_after}
+    late = {folded(column) for column in contract.known_after}
     taken = {window.name: window.column for window in view.windows}
-    return frozenset(one for one in every if taken.get(one, one).casefold() not in late)
+    return frozenset(one for one in every if folded(taken.get(one, one)) not in late)
 
 
 def _late(view: View, contract: Contract) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from falaj.core.names import name
 from falaj.features.errors import FeatureInvalid
 from falaj.features.records import ALL, UNITS, Service, View
@@ -13,12 +15,12 @@ def check_view(view: View) -> View:
     name(view.entity, "entity")
     if not view.keys:
         raise FeatureInvalid(f"feature view {view.view}: entity {view.entity} has no keys", next_step="name them")
-    reserved = {*view.keys, view.time, *([view.created] if view.created else [])}
+    reserved = {folded(one) for one in (*view.keys, view.time, view.created) if one}
     if len(reserved) < len(view.keys) + 1 + bool(view.created):
         raise FeatureInvalid(f"feature view {view.view}: keys, time and created must be different columns")
-    taken = [*view.features, *(window.name for window in view.windows)]
-    for feature in taken:
-        if feature in reserved or taken.count(feature) > 1:
+    names = [*view.features, *(window.name for window in view.windows)]
+    for feature in names:
+        if folded(feature) in reserved or is_twice(feature, names):
             raise FeatureInvalid(f"feature view {view.view}: {feature} stands there twice", next_step="rename one")
     for window in view.windows:
         if bool(window.column) == (window.function == "count"):
@@ -36,9 +38,25 @@ def check_service(service: Service) -> Service:
     name(service.service, "feature service")
     names = [feature.name for feature in service.features if feature.feature != ALL]
     for one in names:
-        if names.count(one) > 1:
+        if is_twice(one, names):
             raise FeatureInvalid(f"feature service {service.service}: {one} stands there twice", next_step="rename one")
     return service
+
+
+def folded(column: str) -> str:
+    """A name as DuckDB compares it: without regard to case, of ASCII letters alone."""
+    return "".join(char.lower() if char.isascii() else char for char in column)
+
+
+def is_twice(column: str, columns: Sequence[str]) -> bool:
+    """Whether columns hold a name more than once, as DuckDB compares them."""
+    return [folded(one) for one in columns].count(folded(column)) > 1
+
+
+def missing_of(wanted: Iterable[str], columns: Iterable[str]) -> str | None:
+    """The first name that columns do not hold, as DuckDB compares them; None where they hold them all."""
+    there = {folded(column) for column in columns}
+    return next((one for one in wanted if folded(one) not in there), None)
 
 
 def parse_span(text: str | int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from falaj.core.errors import Invalid
 
 TIMEOUT_S = 60
 MARK = "falaj-definitions "
+_FRAME = re.compile(r'^  File "([^"]+)", line (\d+)', re.MULTILINE)
 
 
 def told_by(file: Path, module: str, wrong: type[Invalid]) -> str:
@@ -43,8 +45,16 @@ def told_by(file: Path, module: str, wrong: type[Invalid]) -> str:
     told = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
     if done.returncode != 0 or not told:
         last = done.stderr.strip().splitlines()[-1:] or ["it ended without a word"]
-        raise wrong(f"{file.name}: {last[0][:300]}", next_step=f"python {file.name} shows where")
+        where = _place(done.stderr, file)
+        raise wrong(f"{where or file.name}: {last[0][:300]}", next_step=f"python {file.name} shows more")
     return told[-1].removeprefix(MARK)
+
+
+def _place(errors: str, file: Path) -> str:
+    """The last line of the person's own code that a traceback goes through, `features/late.py:31`; "" for none."""
+    own = f"{file.resolve().parent}{os.sep}"
+    found = [(path, line) for path, line in _FRAME.findall(errors) if path.startswith(own)]
+    return f"{found[-1][0].removeprefix(own)}:{found[-1][1]}" if found else ""
 
 
 def imported(path: Path, name: str) -> ModuleType:
