@@ -25,6 +25,7 @@ import msgspec
 from falaj.core.errors import FalajError
 from falaj.core.names import Thing, printable
 from falaj.data.contract import from_data
+from falaj.data.kinds import DATASET
 from falaj.data.records import Contract, ContractVersion, DatasetVersion
 from falaj.door import Context
 from falaj.environments import ENVIRONMENTS, interpreters
@@ -37,6 +38,7 @@ from falaj.models.converter import MAX_OUTPUT, TOGETHER
 from falaj.models.nursery import clean_environment
 from falaj.models.records import Conversion, File, Input, Model
 from falaj.models.skops_file import TRUSTED
+from falaj.pipelines.kinds import ARTIFACT
 from falaj.pipelines.records import Artifact
 from falaj.store.catalog import Held
 
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 LOCK: Final = Path(__file__).with_name("conversion.lock")
+_MAX_WORDS: Final = 1 << 16
 _BOOT: Final = "import sys; sys.path.append(sys.argv[1]); from falaj.models.converter import main; main()"
 _LOOK_S: Final = 0.05
 
@@ -63,6 +66,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 DEFAULT: Final = Limits()
 
 
+class _Told(msgspec.Struct, frozen=True):
+    """What the converter says before its file: what keeps it in, and why there is none."""
+
+    guards: tuple[str, ...]
+    message: str = ""
+
+
 def converted_or_not(
     ctx: Context, payload: Model, path: Path, tables: Sequence[Held], *, beside: Collection[str], folder: Path
 ) -> tuple[Model, Path]:
@@ -70,7 +80,7 @@ def converted_or_not(
 
     Args:
         payload: names the given file, and its inputs.
-        tables: versions whose rows may be asked; the first with enough rows is.
+        tables: what it was made from; the first of them that has its columns and enough rows is asked for.
         beside: what the files that go with it are called.
         folder: an empty one of the caller's.
     """
@@ -90,7 +100,8 @@ def converted_or_not(
         target = folder / "converted.onnx"
         with _place(ctx).used(environment.digest):
             ctx.progress("converting", 0, 0)
-            target.write_bytes(converted(payload, path, environment.python, scratch=folder))
+            data, _ = converted(payload, path, environment.python, scratch=folder)
+            target.write_bytes(data)
         made = _described(payload, target, name, folder)
         agreed = _agreed(ctx, payload, path, made, target, _rows(ctx, payload, table, folder), folder)
     except (Stays, Disagreement) as why:
@@ -121,8 +132,10 @@ def _environment(ctx: Context) -> Environment:
         raise Stays(f"its environment cannot be made: {scoring.printable_words(error.message)}") from error
 
 
-def converted(payload: Model, path: Path, python: Path, *, scratch: Path, limits: Limits = DEFAULT) -> bytes:
-    """The ONNX file of a skops file, by a converter that may do nothing else.
+def converted(
+    payload: Model, path: Path, python: Path, *, scratch: Path, limits: Limits = DEFAULT
+) -> tuple[bytes, tuple[str, ...]]:
+    """The ONNX file of a skops file, by a converter that may do nothing else, and what kept the converter in.
 
     Args:
         payload: names the file, by its SHA-256, and its inputs.
@@ -184,16 +197,15 @@ def _last(complaints: IO[bytes]) -> str:
     return f" ({scoring.printable_words(line)})" if line else ""
 
 
-def _answered(answer: IO[bytes]) -> bytes:
+def _answered(answer: IO[bytes]) -> tuple[bytes, tuple[str, ...]]:
     answer.seek(0)
-    data = answer.read(MAX_OUTPUT + 1)
-    if data[:1] == b"P" and len(data) > 1:
-        return data[1:]
     try:
-        message = msgspec.json.decode(data[1:], type=dict[str, str])["message"] if data[:1] == b"E" else ""
-    except (msgspec.MsgspecError, KeyError):
-        message = ""
-    raise Stays(f"the converter says: {scoring.printable_words(message)}" if message else "the converter gave no file")
+        told = msgspec.json.decode(answer.readline(_MAX_WORDS), type=_Told)
+    except msgspec.MsgspecError as error:
+        raise Stays("the converter answered what cannot be read") from error
+    if told.message:
+        raise Stays(f"the converter says: {scoring.printable_words(told.message)}")
+    return answer.read(MAX_OUTPUT + 1), told.guards
 
 
 # what came out
@@ -244,6 +256,8 @@ def _table(ctx: Context, payload: Model, tables: Sequence[Held]) -> Held:
     """The version whose rows are asked: the first that has the columns, and enough of them. Raises: Stays."""
     wanted, most = {one.name for one in payload.inputs}, 0
     for held in tables:
+        if held.asset.kind not in {DATASET.name, ARTIFACT.name}:
+            continue
         about: Artifact | DatasetVersion = ctx.ground.catalog.payload(held.asset, held.version)
         if not wanted <= {column.name for column in about.columns} or not about.rows:
             continue

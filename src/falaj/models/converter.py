@@ -4,7 +4,8 @@ It knows nothing of Falaj but this file and the jail, and needs only what `conve
 model it locks itself up as a scoring process does: no network, no file written, no other process.
 
     standard input    a file: one line of JSON (the task), then the bytes of the skops file
-    standard output   a file: the letter P and the bytes of the ONNX file, or E and {"message": …} (JSON)
+    standard output   a file: {"guards": …} on a line (JSON), then the bytes of the ONNX file; or {"guards": …,
+                      "message": …}, and no more
 
 The parent trusts nothing of what comes out: it looks into the file, and compares what both models answer.
 """
@@ -41,13 +42,14 @@ def main() -> None:
     import skops.io  # noqa: F401
 
     _limit(task["memory_bytes"], task["cpu_s"])
-    jail.lock([*_READABLE, sys.prefix, sys.base_prefix, *sys.path])
+    told: dict[str, Any] = {"guards": jail.lock([*_READABLE, sys.prefix, sys.base_prefix, *sys.path])}
+    made = b""
     try:
-        answer = b"P" + converted(sys.stdin.buffer.read(), task["trusted"], task["inputs"])
+        made = converted(sys.stdin.buffer.read(), task["trusted"], task["inputs"])
     except Exception as error:  # noqa: BLE001  a library may raise anything over a model; it is told to the parent
         words = str(error) if isinstance(error, OtherVersion) else f"{type(error).__name__}: {error}"
-        answer = b"E" + json.dumps({"message": words[:500]}).encode()
-    answers.write(answer)
+        told["message"] = words[:500]
+    answers.write(json.dumps(told).encode() + b"\n" + made)
     answers.flush()
 
 

@@ -50,7 +50,7 @@ from falaj.store.rows import ASSET, PROJECT
 from falaj.store.unit import Unit
 
 PREDICTIONS = "predictions.parquet"
-DATASET, ARTIFACT = "dataset", "artifact"
+DATASET = "dataset"
 
 
 # register
@@ -58,7 +58,7 @@ DATASET, ARTIFACT = "dataset", "artifact"
 
 @job(
     "model.register",
-    on=("asset:{project}/{model=model}", "asset:{project}/{inputs=dataset}", "asset:{project}/{rows=artifact}"),
+    on=("asset:{project}/{model=model}", "asset:{project}/{inputs=dataset}"),
     entry=What.VERSION_ADDED,
     role="contributor",
     cli="model register",
@@ -73,15 +73,14 @@ def register(
     run: str = "",
     columns: list[Input | str] = [],  # noqa: B006
     convert: Literal["", "onnx"] = "",
-    rows: list[str] = [],  # noqa: B006
 ) -> Registered:
     """Register a model file (skops or ONNX) as a new version, signed, with the data and the run that it came from.
 
     `files`: the first is the model, the others go with it. `inputs`: the versions of data that it was trained on; what
     `run` used is taken from the run. `columns`: those it reads, in its order, where the file does not say; a column
     that is only named gets the type that the contract of the data gives it. `convert`: a skops file becomes an ONNX
-    file where both agree on 10,000 rows or more, of a step's table among `rows`, else of the data; where they do not,
-    the given file is registered, and the version says why.
+    file where both agree on 10,000 rows or more of what it was trained on; where they do not, the given file is
+    registered, and the version says why.
     """
     thing = ctx.thing(model)
     if thing.ref or thing.version:
@@ -91,8 +90,6 @@ def register(
     staged = {tree_path(file.name): ctx.staged(file.staged) for file in files}
     if len(staged) != len(files):
         raise Invalid("two files of one name", next_step="rename one of them")
-    if rows and not convert:
-        raise Invalid("rows: nothing is compared on them where nothing is converted", next_step="--convert onnx")
     ctx.check_residency(f"{thing}: storing")
     scoring.warm()
     first, *others = staged.items()
@@ -101,7 +98,6 @@ def register(
     with ctx.reading() as tx:
         maker = _maker(ctx, tx, run)
         used = _used(ctx, tx, inputs, maker)
-        asked = [*_tables(ctx, tx, rows), *used]
     ctx.progress("looking into the model", 0, 0)
     with ctx.watching_staged():
         found, about, guards = scoring.describe(first[1], scratch=ctx.ground.scratch)
@@ -123,7 +119,7 @@ def register(
         if convert:
             from falaj.models.conversion import converted_or_not
 
-            payload, path = converted_or_not(ctx, payload, first[1], asked, beside=staged, folder=folder)
+            payload, path = converted_or_not(ctx, payload, first[1], used, beside=staged, folder=folder)
             staged = {payload.files[0].path: path, **dict(others)}
         stored, payload = _store(ctx, thing, staged, payload)
     with ctx.ground.contents.concluding(stored):
@@ -166,16 +162,6 @@ def _used(ctx: Context, tx: Transaction, inputs: list[str], maker: Run | None) -
     for held in found.values():
         catalog.check_unsealed(tx, held.asset, held.version, "a model")
     return list(found.values())
-
-
-def _tables(ctx: Context, tx: Transaction, rows: list[str]) -> list[Held]:
-    """The tables of steps that are named. Raises: NotFound, EvidenceSealed."""
-    found = []
-    for text in rows:
-        held = ctx.ground.catalog.resolve(tx, ctx.project.id, Thing.parse(text, kind=ARTIFACT))
-        ctx.ground.catalog.check_unsealed(tx, held.asset, held.version, "a comparison")
-        found.append(held)
-    return found
 
 
 def _known_columns(ctx: Context, used: list[Held]) -> Mapping[str, str]:

@@ -50,7 +50,6 @@ def register(ctx: Context, board: Board, item: Item, path: Path, step: Step, cal
             "run": output.version.run or "",
             "columns": [_column(column, types) for column in wanted],
             "convert": convert,
-            "rows": _tables(board, item) if convert else [],
         }
         elsewhere.call(caller, ctx.project.name, "model.register", args)
         with ctx.reading() as tx:
@@ -71,18 +70,6 @@ def _there(ctx: Context, tx: Transaction, name: str, output: Output, convert: st
             if given == output.payload.files[0].sha256 and bool(payload.conversion) == bool(convert):
                 return asset, version
     return None
-
-
-def _tables(board: Board, item: Item) -> list[str]:
-    """The tables that a model was made from, the nearest first: addresses of what the steps before it made."""
-    above, found = [item.node], dict[str, None]()
-    while above:
-        node = above.pop(0)
-        names = [arg.name for arg in node.args.values() if arg.sort == "node"]
-        outputs = [one.output for name in names for one in board.items.get(name, ()) if one.output]
-        found |= dict.fromkeys(one.address for one in outputs if one.payload.type == "table")
-        above += [one for one in board.plan.graph.nodes if one.id in names and one not in above]
-    return list(found)
 
 
 def _label_of_newest(ctx: Context, tx: Transaction, name: str) -> str:

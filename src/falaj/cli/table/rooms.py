@@ -94,14 +94,8 @@ COMMANDS: tuple[Command, ...] = (
                 False,
                 metavar="NAME[:TYPE]",
             ),
-            option("convert", "to ONNX, where that is the same model on 10,000 rows or more", choices=("onnx",)),
-            Arg(
-                "rows",
-                "a step's table to compare on (default: the data it was trained on); may be repeated",
-                "--rows",
-                "many",
-                False,
-                complete="thing",
+            option(
+                "convert", "to ONNX, where that is the same model on 10,000 rows or more of its data", choices=("onnx",)
             ),
         ),
         "registered",
