@@ -109,7 +109,7 @@ def test_progress_on_a_terminal_is_a_bar_that_goes_away(tmp_path):
     program = (
         "from falaj.cli.progress import Reporter\n"
         "with Reporter(shown=True, colour=False, first_s=0) as tell:\n"
-        "    for done in range(9): tell('reading', done, 8)\n"
+        "    for done in range(9): tell('reading' if done < 5 else 'writing', done, 8)\n"
     )
     ours, theirs = pty.openpty()
     try:
@@ -120,7 +120,9 @@ def test_progress_on_a_terminal_is_a_bar_that_goes_away(tmp_path):
         os.close(ours)
         os.close(theirs)
     assert "reading" in written
+    assert "writing" in written
     assert "━" in written
+    assert written.count("\n") == 1  # one bar, whatever it is about
     assert written.rstrip().endswith("\x1b[2K")  # the line of the bar is cleared
 
 

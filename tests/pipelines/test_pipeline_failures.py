@@ -126,6 +126,15 @@ def secret(a: int) -> int:
 def waits(a: int) -> int:
     time.sleep(60)
     return a
+
+@fj.step
+def taken(a: int) -> int: return a
+
+@fj.step
+def picky(a: int, *, mark: str) -> int:
+    if not mark.endswith("none"):
+        raise ValueError(mark)
+    return a
 """
 NAMES = (
     "raises",
@@ -146,6 +155,7 @@ NAMES = (
 ONE = "\n@fj.pipeline\ndef p_{name}():\n    {name}(1)\n"
 REST = "".join(ONE.format(name=name) for name in (*NAMES, "secret", "begins_others", "anew", "waits"))
 REST += "\n@fj.pipeline\ndef p_unsteady(mark: str):\n    unsteady(1, mark=mark)\n"
+REST += "\n@fj.pipeline\ndef p_half(mark: str):\n    picky(taken(1), mark=mark)\n"
 REST += "\n@fj.pipeline\ndef p_pries(other: str):\n    pries(1, other=other)\n"
 REST += "\n@fj.pipeline\ndef p_lists(a: list[int], b: list[int]):\n    both.map(a=a, b=b)\n"
 BOTH = "\n@fj.step\ndef both(a: int, b: int) -> int: return a + b\n"
@@ -191,6 +201,43 @@ def test_what_went_wrong_is_told_and_what_to_do(steps: Project, name: str) -> No
     assert (run.state, run.error["code"]) == ("failed", "step_failed")
     with pytest.raises(NotFound):
         steps.call("asset.show", thing=f"artifact/p_{name}.{name}")
+
+
+def test_what_it_printed_is_kept_with_the_lines_of_ones_own_code(steps: Project) -> None:
+    with pytest.raises(StepFailed) as failed:
+        steps.run(pipeline="p_raises")
+    assert failed.value.facts["log"].splitlines()[:4] == [
+        "here it goes",
+        "Traceback (most recent call last):",
+        '  File "pipeline.py", line 11, in raises',
+        '    raise KeyError("nothing")',
+    ]
+
+
+def test_a_run_that_fails_or_is_stopped_says_what_it_read_and_took(steps: Project) -> None:
+    mark = Path(f"/dev/shm/falaj-{os.getpid()}-half")
+    steps.run(pipeline="p_half", mark=str(mark / "none"))
+    with pytest.raises(StepFailed) as failed:
+        steps.run(pipeline="p_half", mark=str(mark))
+    run = failed.value.facts["run"]
+    assert {(one.thing, one.role) for one in steps.call("run.show", run=run).links} == {
+        ("pipeline/p_half:1", "pipeline"),
+        ("artifact/p_half.taken:1", "taken"),
+    }
+    told = {one.step.step: (one.step.state, one.because) for one in steps.call("run.explain", run=run).steps}
+    assert told == {"taken": ("cached", ("committed before",)), "picky": ("failed", ("mark changed",))}
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    platform = steps.platform
+    with pytest.raises(KeyboardInterrupt):
+        platform.door.call(
+            "pipeline.run", {"pipeline": "p_waits"}, caller=platform.caller, project="flights", progress=stop
+        )
+    stopped = steps.call("run.list", sort="pipeline.run", limit=1).items[0]
+    assert (stopped.state, stopped.error["code"]) == ("cancelled", "interrupted")
+    assert [one.state for one in steps.call("run.steps", run=stopped.id).steps] == ["lost"]
 
 
 def test_secrets_are_neither_given_nor_kept(steps: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,6 +115,11 @@ def test_how_a_followed_run_ended_is_the_answer(project: Project) -> None:
     words = ("-C", project.folder, "run", "watch")
     told = falaj(*words, failed.value.facts["run"])
     assert (told.code, "too small" in told.err, "✗ one" in told.out) == (StepFailed.exit_code, True, True)
+    told = falaj("-C", project.folder, "pipeline", "run", "p:1", "--param", "a=-1")
+    for words_told in ("✗ one  failed", "1 step not begun", "it printed", 'raise ValueError("too small")'):
+        assert words_told in told.err
+    listed = falaj("-C", project.folder, "run", "list", "--limit", 1).lines[1].split()
+    assert (listed[1:4], listed[-1]) == (["pipeline.run", "p:1", "failed"], "step_failed")
     told = falaj(*words, done.run)
     assert (told.code, told.lines[-1].split()[2:]) == (0, ["p", "done", "2", "steps"])
     assert falaj(*words, "01JD8M3V9Y7X2K4T6R8P0N1B5C").code == NotFound.exit_code

@@ -26,7 +26,7 @@ class Reporter:
         self._shown, self._colour = shown, colour
         self._next = time.monotonic() + first_s
         self._bar: Any = None
-        self._tasks: dict[str, Any] = {}
+        self._task: Any = None
 
     def __enter__(self) -> Self:
         return self
@@ -46,9 +46,10 @@ class Reporter:
             self._next = time.monotonic() + AGAIN_S
             print(f"  {safe(what)}  {share}".rstrip(), file=sys.stderr, flush=True)
             return
-        if what not in self._tasks:
-            self._tasks[what] = self._bar.add_task(safe(what), total=total or None, share=share)
-        self._bar.update(self._tasks[what], completed=done, total=total or None, share=share)
+        # One bar, whatever it is about now: of long work the words change with each step of it.
+        if self._task is None:
+            self._task = self._bar.add_task(safe(what), total=total or None, share=share)
+        self._bar.update(self._task, description=safe(what), completed=done, total=total or None, share=share)
 
     def _started(self) -> bool:
         if not sys.stderr.isatty():

@@ -205,9 +205,12 @@ class Door(Deciding):
         ours = error if isinstance(error, FalajError) else None
         if not context.concluded:
             told = ours.as_dict() if ours else {"code": "error", "message": type(error).__name__}
+            stopped = isinstance(error, KeyboardInterrupt)
+            if stopped:
+                told = {"code": "interrupted", "message": "stopped by the one who ran it"}
             actor = context.caller.actor
             with self.ground.units.begin(actor, context.operation.name, context.owner) as unit:
-                runs.end(unit, context.run, "failed", error=told)
+                runs.end(unit, context.run, "cancelled" if stopped else "failed", error=told)
                 what = What.REQUEST_REFUSED if isinstance(error, Refused | Forbidden) else What.RUN_ENDED
                 entry = unit.say(what, [context.run.id], detail=told)
             if ours is not None:

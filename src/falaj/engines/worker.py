@@ -52,7 +52,7 @@ def run(folder: Path) -> int:
         return FAILED
     except BaseException as error:  # noqa: BLE001  the edge of the process: told to whoever started it
         _give_spare()
-        traceback.print_exc()
+        sys.stderr.write(_told(error, task))
         sort = error.code if isinstance(error, FalajError) else "raised"
         words = error.message if isinstance(error, FalajError) else f"{type(error).__name__}: {error}"
         _fail(folder, sort, words, _where(error, task))
@@ -129,6 +129,15 @@ def _give_spare() -> None:
     for limit in (resource.RLIMIT_DATA, resource.RLIMIT_NOFILE):
         most = resource.getrlimit(limit)[1]
         resource.setrlimit(limit, (most, most))
+
+
+def _told(error: BaseException, task: Task) -> str:
+    """The traceback from the person's own code on, by the paths that files have in the project."""
+    frames = error.__traceback__
+    while frames is not None and not frames.tb_frame.f_code.co_filename.startswith(task.source):
+        frames = frames.tb_next
+    told = traceback.format_exception(type(error), error, frames or error.__traceback__)
+    return "".join(told).replace(task.source + os.sep, "")
 
 
 def _where(error: BaseException, task: Task) -> str:

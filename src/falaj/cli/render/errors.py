@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from falaj.cli.render.shapes import Lines, indented, short
-from falaj.cli.text import plain, safe, table
+from falaj.cli.text import counted, plain, safe, table
 from falaj.core.errors import FalajError, Refused
 
 MAX_FINDINGS = 50
+MAX_STEPS = 20
+MAX_PRINTED = 12
 
 
 def error_lines(error: FalajError, *, colour: bool = False) -> Lines:
@@ -17,11 +19,29 @@ def error_lines(error: FalajError, *, colour: bool = False) -> Lines:
     word = "refused" if error.exit_code == Refused.exit_code else "error"
     head = f"\x1b[1;31m{word}\x1b[0m" if colour else word
     lines = [f"{head}  {safe(error.message, 1000)}", *indented(finding_lines(failed_findings(error.facts)))]
+    lines += _step_lines(error.facts)
     if kept := error.facts.get("kept_as"):
         lines.append(
             f"nothing moved under {short(error.facts.get('ref', 'the ref'))}; what was refused is kept as {safe(kept)}"
         )
     return lines + table([*_where(error), ("code", safe(error.code))])
+
+
+def _step_lines(facts: Mapping[str, Any]) -> Lines:
+    """Of a run whose step failed: its steps, and the last that the first failed one printed."""
+    steps = facts.get("steps")
+    if not isinstance(steps, list) or not all(isinstance(one, Mapping) and "seconds" in one for one in steps):
+        return []
+    from falaj.cli.render.pipelines import step_lines
+
+    shown = [one for one in steps if one["state"] not in ("waiting", "ready")]
+    shown = sorted(shown, key=lambda one: one["state"] == "failed")[-MAX_STEPS:]
+    waiting = len(steps) - len([one for one in steps if one["state"] not in ("waiting", "ready")])
+    lines = indented(step_lines([{**one, "error": None} for one in shown]))
+    if waiting:
+        lines.append(f"  {counted(waiting, 'step')} not begun")
+    printed = str(facts.get("log") or "").splitlines()[-MAX_PRINTED:]
+    return [*lines, *(["it printed", *indented(safe(line, 300) for line in printed)] if printed else [])]
 
 
 def _where(error: FalajError) -> list[tuple[str, str]]:

@@ -49,7 +49,8 @@ def told_pipeline(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
         (safe(node["id"]), ", ".join(safe(one) for one in node["takes"]), f"→ {safe(node['returns'])}")
         for node in result["nodes"]
     ]
-    about = fields((("params", result["params"]), ("files", result["files"]), ("environment", result["environment"])))
+    names = ("params", "files", "environment", "environments")
+    about = fields((name, result[name]) for name in names)
     return [head, *indented(table(rows)), *indented(about)]
 
 
@@ -110,7 +111,8 @@ def told_explained(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines
     for one in result["steps"]:
         if error := one["step"]["error"]:
             where = f" ({safe(error['where'])})" if error.get("where") else ""
-            lines.append(f"{step_name(one['step'])}: {safe(error['message'], 1000)}{where}")
+            attempt = f", attempt {one['step']['attempts']}" if one["step"]["attempts"] > 1 else ""
+            lines.append(f"{step_name(one['step'])}{attempt}: {safe(error['message'], 1000)}{where}")
             lines += indented(safe(line, 300) for line in one["step"]["log"].splitlines()[-20:])
     return lines
 

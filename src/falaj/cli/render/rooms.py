@@ -122,16 +122,24 @@ def told_runs(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
         (
             safe(r["id"]),
             safe(r["sort"]),
-            "" if r["name"] == r["sort"] else safe(r["name"]),
+            safe(_about(r), 40),
             safe(r["state"]),
             plain(r["started_at"]),
             safe(r["by"]),
-            "  ".join(f"{safe(k)} {plain(v)}" for k, v in list(r["metrics"].items())[:4]),
+            "  ".join(f"{safe(k)} {plain(v)}" for k, v in list(r["metrics"].items())[:4])
+            or safe((r["error"] or {}).get("code", "")),
         )
         for r in result["items"]
     ]
     lines = table(rows, ("run", "sort", "name", "state", "started", "by", "metrics"))
     return page(lines, result.get("next"), "--before")
+
+
+def _about(run: Mapping[str, Any]) -> str:
+    """What a run is of: its own name, or what its operation was given first."""
+    if run["name"] != run["sort"]:
+        return str(run["name"])
+    return next((value for value in run["params"].values() if isinstance(value, str) and value), "")
 
 
 def told_run(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
