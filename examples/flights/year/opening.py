@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from examples.flights.report import story as s
+from examples.flights.year import ahead
 from examples.flights.year.asking import Asker
 from examples.flights.year.cast import CAST, DONE, REFUSED, Cast, WrongTurn
 from examples.flights.year.files import BROKEN
@@ -144,11 +145,19 @@ def _killed(play: Play) -> int:
     return done
 
 
-def judge(play: Play) -> None:
-    """A candidate that knows the future is refused; the honest one is approved by another person, and serves."""
-    teller, cast = play.teller, play.cast
-    teller.chapter("4  The gate, another person's yes, the first version at work")
-    run = cast.falaj(
+def judge(play: Play, *, first: int, questions: int) -> None:
+    """A candidate that knows the future is refused; the honest one is approved by another person, and serves.
+
+    Args:
+        first: the month that is predicted first, whose questions are made ready meanwhile; `questions`: how many.
+    """
+    play.teller.chapter("4  The gate, another person's yes, the first version at work")
+    with ahead.meanwhile(play, first, questions, after=ahead.newest_training(play)):
+        _judge(play)
+
+
+def _judge(play: Play) -> None:
+    run = play.cast.falaj(
         "science", "pipeline run variants", "two variants are trained: one knows dep_delay, one too little"
     )
     leaky, careless = sorted(_registered(play, run.result), key=lambda one: one[1] != LEAKY)

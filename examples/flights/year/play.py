@@ -145,7 +145,7 @@ def act(play: Play) -> None:
         ("data and servers", opening.begin),
         ("January to March", opening.bring_in),
         ("first pipeline", opening.train),
-        ("gate and first rollout", opening.judge),
+        ("gate and first rollout", functools.partial(opening.judge, first=PLAYED[0], questions=TRAFFIC.questions)),
     ]
     for name, scene in scenes:
         with play.teller.stage(name):
