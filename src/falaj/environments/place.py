@@ -32,7 +32,7 @@ from falaj.environments.lock import Lock, Pin, parse
 
 WAIT_S: Final = 3600.0
 _LOOK_S: Final = 0.1
-_BUILT, _LOCK, _PYTHON = "built.json", "lock.txt", "python"
+_BUILT, _LOCK, _PYTHON, _LOCKS = "built.json", "lock.txt", "python", "locks"
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,14 +167,19 @@ class Place:
             os.close(handle)
         return size
 
-    def all(self) -> list[Environment]:
-        """Those that were built, the one last used first; what is damaged is among them."""
-        found = []
+    def digests(self) -> list[str]:
+        """What has a folder here, sorted, whether it was built to its end or not."""
         with suppress(FileNotFoundError):
-            for folder in self.folder.iterdir():
-                with suppress(Damaged):
-                    if folder.name != "locks" and (record := self._read(folder)) is not None:
-                        found.append(self._environment(record))
+            return sorted(f"sha256:{one.name}" for one in self.folder.iterdir() if one.name != _LOCKS)
+        return []
+
+    def all(self) -> list[Environment]:
+        """Those that were built, the one last used first; one that is damaged is among them while it can be read."""
+        found = []
+        for digest in self.digests():
+            with suppress(Damaged):
+                if (record := self._read(self._folder(digest))) is not None:
+                    found.append(self._environment(record))
         return sorted(found, key=lambda one: one.used_at, reverse=True)
 
     # inside
@@ -229,7 +234,7 @@ class Place:
         folder = self._folder(record.digest)
         used = ""
         with suppress(OSError):
-            used = _now((self.folder / "locks" / folder.name).stat().st_mtime)
+            used = _now((self.folder / _LOCKS / folder.name).stat().st_mtime)
         return Environment(
             digest=record.digest,
             python=folder / _PYTHON / "bin" / "python",
@@ -244,16 +249,16 @@ class Place:
 
     def _open(self, digest: str) -> int:
         try:
-            (self.folder / "locks").mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self.folder / _LOCKS).mkdir(mode=0o700, parents=True, exist_ok=True)
             return os.open(
-                self.folder / "locks" / self._folder(digest).name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+                self.folder / _LOCKS / self._folder(digest).name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
             )
         except OSError as error:
             raise Unavailable(f"{self.folder}: {error.strerror}") from error
 
     def _touch(self, digest: str) -> None:
         with suppress(OSError):
-            os.utime(self.folder / "locks" / self._folder(digest).name)
+            os.utime(self.folder / _LOCKS / self._folder(digest).name)
 
     @contextmanager
     def _alone(self, digest: str, say: pip.Progress) -> Iterator[int]:

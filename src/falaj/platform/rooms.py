@@ -21,8 +21,8 @@ from falaj.models.kinds import MODEL
 from falaj.monitor import lineage_operations
 from falaj.monitor import operations as monitor
 from falaj.monitor.kinds import REPORT
+from falaj.pipelines import environment_operations, step_operations
 from falaj.pipelines import operations as pipelines
-from falaj.pipelines import step_operations
 from falaj.pipelines.kinds import ARTIFACT, PIPELINE
 from falaj.store.kinds import Kind
 from falaj.tracking import operations as tracking
@@ -56,6 +56,7 @@ ROOMS = (
     tracking,
     pipelines,
     step_operations,
+    environment_operations,
     models,
     gates,
     evidence_operations,

@@ -20,16 +20,25 @@ LOOK_EVERY_S = 0.3
 
 def run(session: Session, options: dict[str, Any], args: dict[str, Any], progress: Progress) -> Any:
     """Keep the pipeline as the project's files define it, then run it; a version (`delay:3`) is run as it is."""
+    params = dict(param(text) for text in args.pop("params", ()))
+    _keep(session, options, args["pipeline"], progress)
+    return session.call("pipeline.run", {**args, "params": params}, progress=progress)
+
+
+def build(session: Session, options: dict[str, Any], args: dict[str, Any], progress: Progress) -> Any:
+    """Keep the pipeline as the project's files define it, then build what its steps run in."""
+    _keep(session, options, args["pipeline"], progress)
+    return session.call("environment.build", args, progress=progress)
+
+
+def _keep(session: Session, options: dict[str, Any], name: str, progress: Progress) -> None:
     from falaj import capture
     from falaj.pipelines import sending
 
-    params = dict(param(text) for text in args.pop("params", ()))
-    name = args["pipeline"]
     if sending.is_bare(name) and (place := _place(options)) is not None:
         code, told = partial(capture.code_state, place), capture.environment()
         said = partial(folder.settings, place)
         sending.keep(session, place, name, code=code, environment=told, settings=said, progress=progress)
-    return session.call("pipeline.run", {**args, "params": params}, progress=progress)
 
 
 def begin(session: Session, options: dict[str, Any], args: dict[str, Any], progress: Progress) -> Any:

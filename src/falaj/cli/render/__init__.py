@@ -5,6 +5,7 @@ from __future__ import annotations
 from falaj.cli.render import (
     assets,
     deploy,
+    environments,
     evidence,
     local,
     monitor,
@@ -37,6 +38,10 @@ RENDERERS: dict[str, Renderer] = {
     "data_added": rooms.told_data_added,
     "deployment": deploy.told_deployment,
     "done": shapes.told_done,
+    "environments": environments.told_environments,
+    "environments_built": environments.told_built,
+    "environments_checked": environments.told_checked,
+    "environments_removed": environments.told_removed,
     "entries": trust.told_entries,
     "entry": trust.told_entry,
     "explanation": trust.told_explanation,
