@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import threading
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import msgspec
@@ -14,11 +15,13 @@ import pytest
 
 from falaj.core import predictions
 from falaj.core.digests import sha256
+from falaj.core.encoding import moment
 from falaj.core.errors import NotFound
+from falaj.monitor import keeping
 from falaj.monitor.errors import DatasetTaken, SegmentChanged
 from falaj.serving.prediction_log import PredictionLog
 from tests.models.kites import CONTRACT
-from tests.monitor.watched import Deployed, asked, kites, written
+from tests.monitor.watched import DEPLOYMENT, Deployed, asked, kites, written
 
 ROOT = Path(__file__).parents[2]
 
@@ -161,6 +164,20 @@ def test_a_damaged_segment_stays_where_it_lies_and_keeps_no_other_from_being_col
     assert (told["damaged"], told["rows"], bad.exists()) == ([bad.name], 30, True)
 
 
+def test_segments_of_other_hosts_are_collected_from_folders_of_their_own_and_those_of_other_deployments_from_none(
+    deployed: Deployed,
+) -> None:
+    written(deployed.log, asked(kites(10, seed=5)))
+    for number, host in enumerate(("east", "west")):
+        (deployed.log / host).mkdir()
+        written(deployed.log / host, asked(kites(20, seed=6 + number)))
+    other = written(deployed.log / "west", asked(kites(5, seed=9), deployment="other"))
+    assert deployed.call("monitor.status", deployment="delay")["waiting"] == 4
+    told = deployed.collect()
+    assert (told["segments"], told["rows"], told["damaged"]) == (3, 50, [other.name])
+    assert sorted(deployed.log.rglob("*.jsonl")) == [other]
+
+
 def test_what_a_dead_server_left_is_sealed_and_collected(deployed: Deployed) -> None:
     path = written(deployed.log, asked(kites(20, seed=5)))
     left = path.rename(path.with_suffix(predictions.OPEN))
@@ -232,6 +249,48 @@ def test_rows_of_others_under_its_name_are_not_added_to(deployed: Deployed) -> N
         assert "delay_predictions v1" in refused.value.message
     assert deployed.segments == []
     assert len(list(deployed.log.glob("*.jsonl"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "gone"),
+    [
+        ("2026-10-27-01M8DCZFDCWP1MN54R88E14NNZ.parquet", True),
+        ("2026-10-28-01M8DCZFDCWP1MN54R88E14NNZ.parquet", False),  # its last row may be of that day's last second
+        ("01M8DCZFDCWP1MN54R88E14NNZ.parquet", False),
+        ("2026-13-01-x.parquet", False),
+    ],
+)
+def test_a_file_goes_when_the_youngest_row_that_it_can_hold_is_too_old(file: str, gone: bool) -> None:
+    assert keeping.is_expired(file, 30, date(2026, 11, 27)) is gone
+
+
+def test_what_was_collected_is_kept_as_long_as_the_log_and_no_longer(deployed: Deployed) -> None:
+    deployed.house.apply("deploy/production.yaml", DEPLOYMENT + "log: {keep: 30d}\n")
+    long_ago, now = "2020-01-01T08:00:00.000000Z", moment(datetime.now(UTC))
+    written(deployed.log, asked(kites(20, seed=5, start=500), at=long_ago))
+    deployed.collect()
+    deployed.aged("delay_predictions", "2020-01-01")
+    july = kites(30, seed=6, start=900)
+    shadow = msgspec.structs.replace(asked(july, at=now)[0], role="shadow")
+    written(deployed.log, [*asked(july.slice(0, 20), at=now), shadow])
+    told = deployed.collect()
+    assert (told["rows"], told["shadows"], told["expired"], told["total"]) == (21, 1, 20, 21)
+    deployed.outcomes(july.slice(0, 15))
+    assert deployed.labels()["counts"]["joined"] == 16
+    deployed.aged("delay_labelled", "2020-01-01")
+    assert deployed.labels()["counts"]["before"] == 16
+    assert deployed.table("delay_labelled").num_rows == 0
+    written(deployed.log, asked(july.slice(20, 10), at=now))
+    deployed.collect()
+    deployed.outcomes(july)
+    assert deployed.labels()["counts"]["joined"] == 15
+    deployed.call("store.gc")
+    assert deployed.states("delay_predictions") == ["erased", "erased", "live", "live"]
+    assert deployed.states("delay_labelled") == ["erased", "erased", "live", "live"]
+    assert deployed.states("delay_waiting") == ["live"] * 3
+    assert len(deployed.entries("predictions.expired")) == 2
+    assert deployed.call("store.verify")["ok"]
+    assert deployed.call("ledger.verify")["ok"]
 
 
 @pytest.mark.faults

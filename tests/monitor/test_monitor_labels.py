@@ -47,6 +47,7 @@ def test_an_outcome_joins_its_prediction_by_its_key_as_soon_as_it_is_known(deplo
 
 NOTHING = {
     "predictions": 0, "before": 0, "joined": 0, "without": 0, "waiting": 0, "ambiguous": 0, "keyless": 0, "failed": 0,
+    "expired": 0,
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from falaj.core.encoding import moment
+from falaj.core.entries import What
 from falaj.core.ids import new_id
 from falaj.core.names import Thing
 from falaj.core.predictions import SEALED, Prediction
@@ -94,6 +96,32 @@ class Deployed:
             data = b"".join(session.stream("data.get", {"thing": f"{dataset}@main", "path": file["path"]}))
             parts.append(pq.read_table(pa.BufferReader(data)))
         return pa.concat_tables(parts, promote_options="permissive")
+
+    def states(self, dataset: str) -> list[str]:
+        """Of a dataset's versions, oldest first."""
+        ground = self.house.platform.ground
+        with ground.database.read() as tx:
+            asset = ground.catalog.asset(tx, ground.catalog.project(tx, "kites").id, Thing(dataset, "dataset"))
+            return [version.state for version in reversed(ground.catalog.versions(tx, asset))]
+
+    def aged(self, dataset: str, day: str) -> None:
+        """The same rows as the dataset's next version, in files that say that they were made on another day."""
+        ground, files = self.house.platform.ground, {}
+        with ground.database.read() as tx:
+            project = ground.catalog.project(tx, "kites")
+            held = ground.catalog.resolve(tx, project.id, Thing(dataset, "dataset", "main"))
+            payload = ground.catalog.payload(held.asset, held.version)
+        for file in ground.contents.files(held.version):
+            files[day + file.path[10:]] = b"".join(ground.contents.stream(held.version, file.path))
+        with ground.contents.upload(str(held.version.domain)) as upload:
+            for name, data in files.items():
+                upload.add_file(name, BytesIO(data))
+            stored = upload.finish()
+        with ground.units.begin(self.house.platform.own_caller.actor, "test", project=project.id) as unit:
+            content = ground.contents.record(unit, stored)
+            version = ground.catalog.add_version(unit, held.asset, payload, content=content)
+            ground.catalog.move(unit, held.asset, "main", version)
+            unit.say(What.REF_MOVED, [held.asset.id])
 
     def entries(self, what: str) -> list[dict[str, Any]]:
         self.house.platform.sign()  # on PostgreSQL entries get their numbers a little later

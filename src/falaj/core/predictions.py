@@ -2,6 +2,7 @@
 
 A folder of segments. `<id>.open` is being written by a living server, which holds a lock on it; `<id>.jsonl` is sealed
 and never changes again. Ids sort by time. A line is one row of one answer, written before the answer was sent.
+Segments of servers on other hosts may be brought into folders below it.
 """
 
 from __future__ import annotations
@@ -58,6 +59,11 @@ _decoder = msgspec.json.Decoder(Prediction)
 def sealed(log: Path) -> list[Path]:
     """The segments that never change again, oldest first."""
     return sorted(log.glob(f"*{SEALED}"))
+
+
+def brought(log: Path) -> list[Path]:
+    """Sealed segments that were brought from other hosts, those of each in a folder of its own below the log."""
+    return sorted(log.glob(f"*/*{SEALED}"))
 
 
 def unsealed(log: Path) -> list[Path]:

@@ -8,7 +8,7 @@ add(ctx, unit, target, made, …)             the version, its lineage and its r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -79,11 +79,14 @@ def judged(target: Target, file: Path, *, scratch: Path) -> Report | None:
     return report
 
 
-def store(ctx: Context, target: Target, file: Path, *, onto: Version | None = None) -> Stored:
+def store(
+    ctx: Context, target: Target, file: Path, *, onto: Version | None = None, without: Collection[str] = ()
+) -> Stored:
     """Bring a file's bytes to the dataset's place. The caller records them, in `contents.concluding`.
 
     Args:
-        onto: a version of the same dataset whose files stay beside the new one; no byte of them is moved.
+        onto: a version of the same dataset whose files stay beside the new one, but those in `without`; no byte of
+            them is moved.
     """
     with ctx.begin() as unit:
         asset = ctx.ground.catalog.ensure_asset(unit, ctx.project.id, DATASET, target.thing.name)
@@ -93,7 +96,8 @@ def store(ctx: Context, target: Target, file: Path, *, onto: Version | None = No
     with ctx.ground.contents.upload(domain.name) as upload, file.open("rb") as stream:
         upload.add_file(file.name, stream)
         if onto is not None:
-            upload.keep(onto, [kept.path for kept in ctx.ground.contents.files(onto)])
+            files = ctx.ground.contents.files(onto)
+            upload.keep(onto, [kept.path for kept in files if kept.path not in without])
         return upload.finish()
 
 

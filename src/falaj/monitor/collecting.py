@@ -51,11 +51,12 @@ _ARROW: Final = {
 
 
 class Surveyed(msgspec.Struct, frozen=True, kw_only=True):
-    """One segment as it was read."""
+    """One segment as it was read. `shadows`: how many of its rows a shadow made, which answered nobody."""
 
     path: Path
     sha256: str
     rows: int
+    shadows: int = 0
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,8 +73,13 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def rows(self) -> int:
-        """Predictions in all of them."""
+        """Lines in all of them."""
         return sum(one.rows for one in self.segments)
+
+    @property
+    def shadows(self) -> int:
+        """Those of shadows."""
+        return sum(one.shadows for one in self.segments)
 
 
 def seal(log: Path, patience_s: float = PATIENCE_S) -> list[Path]:
@@ -92,21 +98,29 @@ def seal(log: Path, patience_s: float = PATIENCE_S) -> list[Path]:
             ask_at = time.monotonic() + _ASK_S
         time.sleep(_POLL_S)
         waiting &= set(predictions.unsealed(log))
-    return predictions.sealed(log)
+    return lying(log)
 
 
-def survey(paths: Sequence[Path]) -> Survey:
-    """Read segments for what is in them."""
+def lying(log: Path) -> list[Path]:
+    """Every sealed segment of a log, of this host and of others."""
+    return [*predictions.sealed(log), *predictions.brought(log)]
+
+
+def survey(paths: Sequence[Path], deployment: str) -> Survey:
+    """Read segments for what is in them; one with answers of another deployment counts as damaged."""
     found, damaged = [], []
     types: dict[str, set[type]] = {}
     for path in paths:
         shapes: set[tuple[tuple[str, ...], tuple[type, ...]]] = set()
-        digest, size, rows = hashlib.sha256(), 0, 0
+        digest, size, rows, shadows = hashlib.sha256(), 0, 0, 0
         try:
             for lines, data in _pieces(path):
                 shapes |= {(tuple(p.inputs), tuple(map(_kind, p.inputs.values()))) for p in lines if _has_moment(p)}
+                if any(p.deployment != deployment for p in lines):
+                    raise Damaged(f"{path.name}: answers of another deployment")
                 digest.update(data)
                 size, rows = size + len(data), rows + len(lines)
+                shadows += sum(p.role == "shadow" for p in lines)
             if size != path.stat().st_size:
                 raise Damaged(f"{path.name}: its last line is not whole")
         except (Damaged, ValueError):
@@ -114,7 +128,7 @@ def survey(paths: Sequence[Path]) -> Survey:
             continue
         except FileNotFoundError:  # somebody else collected it meanwhile
             continue
-        found.append(Surveyed(path=path, sha256=f"sha256:{digest.hexdigest()}", rows=rows))
+        found.append(Surveyed(path=path, sha256=f"sha256:{digest.hexdigest()}", rows=rows, shadows=shadows))
         for names, kinds in shapes:
             for name, kind in zip(names, kinds, strict=True):
                 types.setdefault(name, set()).add(kind)

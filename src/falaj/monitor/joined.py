@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -25,12 +25,15 @@ from falaj.data.made import Made, Target
 from falaj.data.records import DatasetColumn, DatasetVersion
 from falaj.door import Context
 from falaj.models.records import Model
-from falaj.monitor import labelling, rules, sources
+from falaj.monitor import keeping, labelling, rules, sources
+from falaj.monitor.keeping import Expired
 from falaj.monitor.labelling import Counts, Joined, Read
+from falaj.monitor.records import Report
 from falaj.monitor.sources import Readable, Watched
 from falaj.store.catalog import Held
 from falaj.store.metadata import Transaction
 from falaj.store.objects.errors import ContentErased
+from falaj.store.unit import Unit
 
 MAX_VERSIONS: Final = 10_000
 
@@ -52,6 +55,7 @@ class Joining(msgspec.Struct, frozen=True, kw_only=True):
         predictions, known, left: what was collected; what has an outcome; what had none the last time.
         labels: of each version of the model, by its number.
         classes: of inputs and key, see `sources.classes`.
+        last: the newest report.
     """
 
     watched: Watched
@@ -64,6 +68,13 @@ class Joining(msgspec.Struct, frozen=True, kw_only=True):
     left: Held | None
     labels: Mapping[int, str]
     classes: Mapping[str, str]
+    last: Report | None
+    now: datetime
+
+    @property
+    def keep_days(self) -> int | None:
+        """How long predictions are kept, and so their outcomes."""
+        return self.watched.deployment.log.keep_days
 
     @property
     def shown(self) -> str:
@@ -98,6 +109,8 @@ def begun(ctx: Context, deployment: str) -> Joining:
             left=sources.held(ctx, tx, rules.waiting_of(name)),
             labels=labels,
             classes=sources.classes(ctx, tx, watched.deployment),
+            last=next((one for _, one in sources.reports(ctx, tx, name)), None),
+            now=datetime.now(UTC),
         )
     ctx.check_residency(f"{joining.target.thing.name}: storing")
     return joining
@@ -114,11 +127,15 @@ def carried_out(ctx: Context, joining: Joining) -> tuple[Kept | None, Counts]:
     with tempfile.TemporaryDirectory(prefix="falaj-", dir=ctx.ground.scratch) as scratch:
         folder = Path(scratch)
         asked = _asked(ctx, joining, joining.predictions.version, folder)
-        if not asked.is_any:
+        today = joining.now.date()
+        old = keeping.expired(ctx, joining.known.version if joining.known else None, joining.keep_days, today)
+        if not asked.is_any and not old.files:
             return None, labelling.as_before(asked.read.counts)
-        into = Joined(outcomes=folder / f"{new_id()}.parquet", waiting=folder / "waiting.parquet")
-        counts = _joined(ctx, joining, asked, into, folder)
-        return _keep(ctx, joining, into, counts), counts
+        into = Joined(outcomes=folder / keeping.file_of(today, new_id()), waiting=folder / "waiting.parquet")
+        read = msgspec.structs.replace(asked.read, outcomes=asked.read.outcomes - old.rows)
+        counts = _joined(ctx, joining, msgspec.structs.replace(asked, read=read), into, folder)
+        waited = counts.expired - read.counts.expired
+        return _keep(ctx, joining, into, counts, old, waited), counts
 
 
 class _Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,7 +166,14 @@ def _asked(ctx: Context, joining: Joining, now: Version, folder: Path) -> _Asked
         return _Asked(paths=(new,), known=(folder / "known.parquet",), read=read)
     labelling.gather(contents.checkout(now, folder / "predictions", fresh) if fresh else [], new)
     read = msgspec.structs.replace(read, counts=last.counts)
-    return _Asked(paths=(new, *left), known=(), read=read, is_any=bool(fresh) or last.data != joining.outcomes)
+    is_any = bool(fresh) or last.data != joining.outcomes or _is_of_earlier(joining)
+    return _Asked(paths=(new, *left), known=(), read=read, is_any=is_any)
+
+
+def _is_of_earlier(joining: Joining) -> bool:
+    """Whether what waits was looked through on an earlier day, and may hold what is not kept any longer."""
+    left, today = joining.left, joining.now.date().isoformat()
+    return joining.keep_days is not None and left is not None and left.version.created_at[:10] != today
 
 
 def _left(ctx: Context, joining: Joining, folder: Path) -> tuple[list[Path], Read | None]:
@@ -187,12 +211,16 @@ def _joined(ctx: Context, joining: Joining, asked: _Asked, into: Joined, folder:
             files[label] = file
     ctx.progress("joining", 0, 0)
     (folder / "spill").mkdir()
-    at = moment(datetime.now(UTC))
+    at, oldest = moment(joining.now), ""
+    if joining.keep_days is not None:
+        oldest = moment(joining.now - timedelta(days=joining.keep_days))
     paths, known = asked.paths, asked.known
-    return labelling.join(paths, known, files, used, joining.key, into, asked.read, at=at, scratch=folder / "spill")
+    return labelling.join(
+        paths, known, files, used, joining.key, into, asked.read, at=at, oldest=oldest, scratch=folder / "spill"
+    )
 
 
-def _keep(ctx: Context, joining: Joining, into: Joined, counts: Counts) -> Kept | None:
+def _keep(ctx: Context, joining: Joining, into: Joined, counts: Counts, old: Expired, waited: int) -> Kept | None:
     """Both datasets' next versions, in one transaction. Raises: RefConflict where another joined meanwhile."""
     assert joining.predictions is not None  # noqa: S101  without any, nothing was joined
     contents, target = ctx.ground.contents, joining.target
@@ -202,8 +230,9 @@ def _keep(ctx: Context, joining: Joining, into: Joined, counts: Counts) -> Kept 
         left = made.store(ctx, joining.waiting, into.waiting)
         stored.enter_context(contents.concluding(left))
         grown = None
-        if counts.joined:
-            grown = made.store(ctx, target, into.outcomes, onto=joining.known.version if joining.known else None)
+        if counts.joined or old.files:
+            onto = joining.known.version if joining.known else None
+            grown = made.store(ctx, target, into.outcomes, onto=onto, without=old.files)
             stored.enter_context(contents.concluding(grown))
         unit = stored.enter_context(ctx.conclude())
         ctx.result = {"dataset": target.thing.name, **told}
@@ -211,14 +240,24 @@ def _keep(ctx: Context, joining: Joining, into: Joined, counts: Counts) -> Kept 
         rows = counts.waiting + counts.without + counts.ambiguous
         table = Made(columns=columns, rows=rows, source=joining.data.shown, stored=left, report=None)
         made.add(ctx, unit, joining.waiting, table, inputs=inputs, role="waiting", detail={"counts": told})
+        if waited and joining.left is not None:
+            _retire(ctx, unit, joining, joining.left, rows=waited)
         if grown is None:
             return None
         columns = _columns(ctx, joining, labelling.COLUMNS, joining.known)
-        rows = _rows(ctx, joining.known) + counts.joined
+        rows = _rows(ctx, joining.known) - old.rows + counts.joined
         table = Made(columns=columns, rows=rows, source=joining.data.shown, stored=grown, report=None)
         version, entry = made.add(ctx, unit, target, table, inputs=inputs, role="outcomes", detail={"counts": told})
+        if old.files and joining.known is not None:
+            _retire(ctx, unit, joining, joining.known, rows=old.rows, but=rules.outcomes_begin(joining.last))
         ctx.result["version"] = version.number
     return Kept(version=version, previous=target.previous, stored_bytes=grown.stored_bytes, entry_id=entry.id)
+
+
+def _retire(ctx: Context, unit: Unit, joining: Joining, held: Held, *, rows: int, but: int | None = None) -> None:
+    """Retire the versions of a dataset before the one that was made without what is not kept any longer."""
+    told = {"thing": held.asset.name, "rows": rows, "kept_days": joining.keep_days}
+    keeping.retire(ctx, unit, held.asset, but=() if but is None else (but,), detail=told)
 
 
 def _columns(

@@ -56,6 +56,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
         waiting: nothing is known of their key yet.
         ambiguous: their key stands there with outcomes that contradict each other.
         keyless: they came without a key; `failed`: the model gave no probability.
+        expired: they got no outcome for as long as predictions are kept.
     """
 
     predictions: int = 0
@@ -66,6 +67,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     ambiguous: int = 0
     keyless: int = 0
     failed: int = 0
+    expired: int = 0
 
 
 class Read(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,7 +145,7 @@ def write_outcomes(
 
 
 class Joined(msgspec.Struct, frozen=True, kw_only=True):
-    """Where `join` writes: predictions that have an outcome now, none where none was joined; those that have none."""
+    """Where `join` writes: predictions that have an outcome now, and those that have none."""
 
     outcomes: Path
     waiting: Path
@@ -159,6 +161,7 @@ def join(
     read: Read,
     *,
     at: str,
+    oldest: str = "",
     scratch: Path,
 ) -> Counts:
     """Write the predictions whose outcome is known now and was not before, and those that have none yet.
@@ -171,6 +174,7 @@ def join(
         read: what the file of those without an outcome says, as it is before this join; its counts are those of the
             last one, none where everything is asked about.
         at: the moment that is written down as that of the join.
+        oldest: what was answered before that moment waits no longer.
         scratch: an existing folder of this call's own.
     Returns: what became of every prediction.
     """
@@ -187,13 +191,12 @@ def join(
         con.execute('CREATE TEMP TABLE known (prediction VARCHAR, "row" BIGINT, version BIGINT, role VARCHAR)')
         if known:
             con.execute(f"INSERT INTO known SELECT {_ONE} FROM {_files(known)}")  # noqa: S608
-        con.execute(_FRESH)
+        con.execute(_FRESH, [oldest or "-infinity"])
         states = dict(con.execute("SELECT state, count(*) FROM fresh GROUP BY state").fetchall())
         ((failed,),) = con.execute("SELECT count(*) FROM asked WHERE output IS NULL").fetchall()
         ((before,),) = con.execute(f"SELECT count(*) FROM asked SEMI JOIN known USING ({_ONE})").fetchall()  # noqa: S608
         counts = _summed(read.counts, Counts(**states, failed=failed, before=before))
-        if counts.joined:
-            _write(con.sql(_JOINED, params=[at]), into.outcomes)
+        _write(con.sql(_JOINED, params=[at]), into.outcomes)
         read = msgspec.structs.replace(read, outcomes=read.outcomes + counts.joined, counts=counts)
         _write(con.sql(_WAITING), into.waiting, {_STATE: msgspec.json.encode(read)})
     return counts
@@ -211,6 +214,7 @@ def _summed(last: Counts, now: Counts) -> Counts:
         before=now.before + as_before(last).before,
         keyless=now.keyless + last.keyless,
         failed=now.failed + last.failed,
+        expired=now.expired + last.expired,
     )
     return msgspec.structs.replace(told, predictions=sum(msgspec.structs.astuple(told)))
 
@@ -231,6 +235,7 @@ _FRESH: Final = """
 CREATE TEMP TABLE fresh AS
 SELECT a.prediction, a."row", a.answered_at, a.model, a.version, a.role, a.key, a.output, o.low AS label,
   CASE WHEN a.key = '' THEN 'keyless'
+       WHEN a.answered_at < CAST(? AS TIMESTAMPTZ) THEN 'expired'
        WHEN o.key IS NULL THEN 'waiting'
        WHEN o.low IS NULL THEN 'without'
        WHEN o.low <> o.high THEN 'ambiguous'

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Final
@@ -15,19 +16,21 @@ from typing import Annotated, Final
 import msgspec
 
 from falaj.core.encoding import moment
-from falaj.core.entries import What
+from falaj.core.entries import Entry, What
 from falaj.core.errors import MissingPart
+from falaj.core.ids import new_id
 from falaj.core.names import Thing
-from falaj.core.predictions import sealed, unsealed
+from falaj.core.predictions import unsealed
 from falaj.core.records import Version
 from falaj.data import made
 from falaj.data.made import Made
 from falaj.deploy.records import Watch
 from falaj.door import Context, job, query
-from falaj.monitor import collecting, joined, rules, sources, watching
+from falaj.monitor import collecting, joined, keeping, rules, sources, watching
 from falaj.monitor.collecting import Survey, Surveyed
 from falaj.monitor.errors import SegmentChanged
 from falaj.monitor.joined import Kept, payload_of
+from falaj.monitor.keeping import Expired
 from falaj.monitor.kinds import REPORT
 from falaj.monitor.records import Report
 from falaj.monitor.sources import Watched
@@ -69,11 +72,13 @@ def collect(ctx: Context, deployment: str) -> Collected:
     known, fresh = _sorted_out(ctx, watched, collecting.seal(log))
     removed = _removed(ctx, watched, known)
     ctx.progress("reading the log", 0, len(fresh))
-    found = collecting.survey(fresh)
-    made_now = _collected(ctx, watched, target_name, found) if found.segments else None
+    found = collecting.survey(fresh, watched.asset.name)
+    made_now, old = _collected(ctx, watched, target_name, found)
     if made_now is not None:
         removed += _removed(ctx, watched, [one.path for one in found.segments])
-    return _told_collected(ctx, watched, target_name, found, made_now, removed, len(sealed(log)) - len(found.damaged))
+    return _told_collected(
+        ctx, watched, target_name, found, made_now, removed, len(collecting.lying(log)) - len(found.damaged), old
+    )
 
 
 def _sorted_out(ctx: Context, watched: Watched, paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
@@ -94,31 +99,45 @@ def _sorted_out(ctx: Context, watched: Watched, paths: Sequence[Path]) -> tuple[
     return known, fresh
 
 
-def _collected(ctx: Context, watched: Watched, dataset: str, found: Survey) -> Kept:
-    """The segments as the dataset's next version, each with its row."""
+def _collected(ctx: Context, watched: Watched, dataset: str, found: Survey) -> tuple[Kept | None, Expired]:
+    """The segments as the dataset's next version, each with its row, without what is not kept any longer."""
+    today, keep_days = datetime.now(UTC).date(), watched.deployment.log.keep_days
     with ctx.reading() as tx:
         target = made.target_of(ctx, tx, Thing(dataset, sources.DATASET, "main"))
         before = sources.held(ctx, tx, dataset)
         classes = sources.classes(ctx, tx, watched.deployment)
+        last = next((one for _, one in sources.reports(ctx, tx, watched.asset.name)), None)
+    old = keeping.expired(ctx, before.version if before else None, keep_days, today)
+    if not found.segments and not old.files:
+        return None, old
     with tempfile.TemporaryDirectory(prefix="falaj-", dir=ctx.ground.scratch) as folder:
-        file = Path(folder, f"{found.segments[0].path.stem}.parquet")
+        file = Path(folder, keeping.file_of(today, found.segments[0].path.stem if found.segments else new_id()))
         collecting.write(found, file)
-        stored = made.store(ctx, target, file, onto=before.version if before else None)
-    old = payload_of(ctx, before)
-    columns = rules.classified(rules.merged_columns(old.columns if old else (), found.columns), classes)
-    rows = (old.rows or 0 if old else 0) + found.rows
+        stored = made.store(ctx, target, file, onto=before.version if before else None, without=old.files)
+    payload = payload_of(ctx, before)
+    columns = rules.classified(rules.merged_columns(payload.columns if payload else (), found.columns), classes)
+    rows = (payload.rows or 0 if payload else 0) - old.rows + found.rows
     table = Made(columns=columns, rows=rows, source=watched.asset.name, stored=stored, report=None)
     with ctx.ground.contents.concluding(stored), ctx.conclude() as unit:
-        version, _ = made.add(
+        version, entry = made.add(
             ctx, unit, target, table, inputs=[(watched.version, "deployment")], role="predictions", detail={}
         )
-        for one in found.segments:
-            unit.add(SEGMENT, _row(unit, watched, one, version))
-        told = [{"segment": one.path.name, "sha256": one.sha256, "rows": one.rows} for one in found.segments]
-        detail = {"thing": f"deployment/{watched.asset.name}", "version": version.number, "segments": told}
-        entry = unit.say(What.PREDICTIONS_COLLECTED, [watched.asset.id, version.asset], detail=detail)
+        if found.segments:
+            entry = _say_collected(unit, watched, found, version)
+        if before is not None and old.files:
+            told = {"thing": dataset, "rows": old.rows, "kept_days": keep_days}
+            keeping.retire(ctx, unit, before.asset, but=(rules.window_begins(last) or 0,), detail=told)
         ctx.result = {"dataset": dataset, "version": version.number, "rows": found.rows}
-    return Kept(version=version, previous=target.previous, stored_bytes=stored.stored_bytes, entry_id=entry.id)
+    kept = Kept(version=version, previous=target.previous, stored_bytes=stored.stored_bytes, entry_id=entry.id)
+    return kept, old
+
+
+def _say_collected(unit: Unit, watched: Watched, found: Survey, version: Version) -> Entry:
+    for one in found.segments:
+        unit.add(SEGMENT, _row(unit, watched, one, version))
+    told = [{"segment": one.path.name, "sha256": one.sha256, "rows": one.rows} for one in found.segments]
+    detail = {"thing": f"deployment/{watched.asset.name}", "version": version.number, "segments": told}
+    return unit.say(What.PREDICTIONS_COLLECTED, [watched.asset.id, version.asset], detail=detail)
 
 
 def _row(unit: Unit, watched: Watched, one: Surveyed, version: Version) -> Segment:
@@ -145,7 +164,14 @@ def _removed(ctx: Context, watched: Watched, paths: Sequence[Path]) -> int:
 
 
 def _told_collected(
-    ctx: Context, watched: Watched, dataset: str, found: Survey, kept: Kept | None, removed: int, left: int
+    ctx: Context,
+    watched: Watched,
+    dataset: str,
+    found: Survey,
+    kept: Kept | None,
+    removed: int,
+    left: int,
+    old: Expired,
 ) -> Collected:
     with ctx.reading() as tx:
         now = sources.held(ctx, tx, dataset)
@@ -157,6 +183,8 @@ def _told_collected(
         previous=kept.previous if kept else None,
         segments=len(found.segments),
         rows=found.rows,
+        shadows=found.shadows,
+        expired=old.rows,
         total=payload.rows or 0 if payload else 0,
         damaged=found.damaged,
         removed=removed,
@@ -357,7 +385,7 @@ def status(ctx: Context, deployment: str) -> Status:
     collected, predictions = segments.count(ctx.tx, watched.asset.id)
     outcomes = payload_of(ctx, sources.held(ctx, ctx.tx, rules.outcomes_of(watched.asset.name)))
     log = sources.log_of(ctx, ctx.tx, watched)
-    lying = [path for path in sealed(log) if segments.collected(ctx.tx, watched.asset.id, path.name) is None]
+    lying = [path for path in collecting.lying(log) if segments.collected(ctx.tx, watched.asset.id, path.name) is None]
     found = islice(sources.reports(ctx, ctx.tx, watched.asset.name), SHOWN)
     plan = watching.plan(ctx.tx, ctx.ground.catalog, watched.asset)
     return Status(

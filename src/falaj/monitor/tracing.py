@@ -46,7 +46,9 @@ def in_log(log: Path, prediction: str) -> list[Found]:
     """
     for _ in range(2):  # a segment that was sealed meanwhile has another name by now
         missed = False
-        for path in nearest([*predictions.sealed(log), *predictions.unsealed(log)], prediction):
+        for path in nearest(
+            [*predictions.sealed(log), *predictions.brought(log), *predictions.unsealed(log)], prediction
+        ):
             try:
                 found = _in_segment(path, prediction)
             except FileNotFoundError:
@@ -79,9 +81,13 @@ def in_files(names: Sequence[str], fetch: Callable[[str], Path], prediction: str
 
 
 def nearest(paths: Iterable[Path], prediction: str) -> list[Path]:
-    """Files by how likely they hold an answer: the last that was begun before it, those before, then those after."""
-    earlier = sorted((path for path in paths if path.stem <= prediction), key=lambda path: path.stem, reverse=True)
-    return [*earlier, *sorted((path for path in paths if path.stem > prediction), key=lambda path: path.stem)]
+    """Files by how likely they hold an answer: the last that was begun before it, those before, then those after.
+
+    Segments are named by an id; files of a dataset by their day and the id of their first segment.
+    """
+    begun = sorted((path.stem[-len(prediction) :], path) for path in paths)
+    earlier = [path for stem, path in reversed(begun) if stem <= prediction]
+    return [*earlier, *(path for stem, path in begun if stem > prediction)]
 
 
 def _told(found: list[Found]) -> list[Found]:

@@ -17,7 +17,9 @@ class Collected(View, frozen=True, kw_only=True):
 
     Attributes:
         version: of the dataset; None where there is none yet.
-        segments, rows: collected now; `total` predictions in the version.
+        segments, rows: collected now; `shadows` of these rows a shadow made, and they answered nobody.
+        total: rows in the version.
+        expired: rows that it does not hold any longer, because their time is over.
         damaged: segments that hold something else than predictions; they lie where they lay.
         removed: files of the log that were not needed any more; `left` still lie there.
     """
@@ -28,7 +30,9 @@ class Collected(View, frozen=True, kw_only=True):
     previous: int | None
     segments: int
     rows: int
+    shadows: int
     total: int
+    expired: int
     damaged: tuple[str, ...]
     removed: int
     left: int

@@ -25,6 +25,7 @@ _COUNTS = (
     ("ambiguous", "outcomes contradict each other"),
     ("keyless", "came without a key"),
     ("failed", "no probability was answered"),
+    ("expired", "waited for as long as predictions are kept"),
 )
 
 
@@ -34,18 +35,21 @@ def told_collected(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines
     if result["version"] is None:
         head = joined(name, "no predictions yet")
     elif not result["segments"]:
-        head = joined(f"{name} v{result['version']}", "nothing new", f"{number(result['total'])} predictions")
+        head = joined(f"{name} v{result['version']}", "nothing new", f"{number(result['total'])} rows in all")
     else:
         head = joined(
             f"{name} {step(result.get('previous'), result['version'])}",
-            f"{number(result['rows'])} predictions of {counted(result['segments'], 'segment')}",
-            f"{number(result['total'])} in all",
+            f"{number(result['rows'] - result['shadows'])} predictions of {counted(result['segments'], 'segment')}",
+            f"{number(result['shadows'])} of a shadow" if result["shadows"] else "",
+            f"{number(result['total'])} rows in all",
             f"{size(result['stored_bytes'])} stored",
             entry_of(result),
         )
     lines = [head]
     if result["left"]:
         lines.append(f"  {counted(result['left'], 'sealed segment')} left in the log: a rollout is judged by them")
+    if result["expired"]:
+        lines.append(f"  {number(result['expired'])} rows are older than they are kept, and not in it any longer")
     lines += [f"  damaged, left where it lies: {safe(name)}" for name in result["damaged"]]
     return lines
 
