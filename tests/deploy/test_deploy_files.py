@@ -85,6 +85,7 @@ def test_what_is_stored_is_read_again():
         (PLAN + "shadow: {model: kite@challenger}\n", "a ref of another model than delay"),
         (PLAN + "shadow: {model: delay@challenger, share: 0%}\n", "shadow.share: '0%': a share is expected"),
         (PLAN + "log: {keep: forever}\n", "log.keep: span 'forever'"),
+        (PLAN + "log: {keep: 30}\n", "deployment line 4: log.keep: expected text"),
         (PLAN + "log: {personal: sell}\n", "'sell' is not one of drop, keep"),
         (PLAN + "log: {features: [a, a]}\n", "stands here a second time"),
         (PLAN + "labels: {data: flights, key: [a]}\n", "is not a ref of a dataset"),
@@ -103,6 +104,7 @@ def test_what_cannot_be_meant_is_refused_with_its_place(text, told):
     with pytest.raises(FalajError) as caught:
         parse(text)
     assert told in caught.value.message
+    assert caught.value.message.count("line ") <= 1
     assert caught.value.next_step
 
 

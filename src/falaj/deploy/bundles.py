@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -167,6 +167,24 @@ class Bundles:
             return known
         found, _ = there
         return replace(known, revision=found.revision, issued_at=found.issued_at, lease_until=found.lease_until)
+
+    def in_force(self, tx: Transaction, deployment: str) -> Written | None:
+        """The bundle in force of a deployment, verified; None where there is none that holds."""
+        folder = self._folder(tx, deployment)
+        try:
+            document = folder.document(folder.revision())
+            found = b.verify(document, self._public(tx, deployment))
+        except FalajError:
+            return None
+        key = msgspec.json.decode(document, type=b.Signed).key
+        return Written(folder=folder, bundle=found, document=document, key=key)
+
+    def dropped(self, tx: Transaction, row: Routing) -> set[str]:
+        """Inputs that the log leaves out by now, of every version that is routed to or at hand."""
+        catalog, asset, of = self._ground.catalog, asset_of(tx, row.asset), asset_of(tx, row.deployment)
+        config: Deployment = catalog.payload(of, catalog.version(tx, of, row.config))
+        models = [catalog.payload(asset, catalog.version(tx, asset, number)) for number in _numbers(row)]
+        return {name for model in models for name in self._dropped(tx, asset, model, config)}
 
     def key(self, tx: Transaction, project: str) -> str:
         """The public key that servers pin, "" where there is none yet."""
@@ -326,6 +344,15 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
     bundle: b.Bundle
     versions: tuple[Version, ...]
+
+
+class Written(NamedTuple):
+    """A bundle as it lies in its folder, and the name of the key that signed it."""
+
+    folder: BundleFolder
+    bundle: b.Bundle
+    document: bytes
+    key: str
 
 
 def folder_name(project: Project, asset: Asset, home: str) -> str:

@@ -21,6 +21,7 @@ from falaj.access.rows import names_of
 from falaj.assets.rules import words
 from falaj.core import predictions
 from falaj.core.bundle import FULL
+from falaj.core.encoding import moment
 from falaj.core.entries import Entry, What
 from falaj.core.errors import Conflict, Damaged, NotFound, Refused
 from falaj.core.names import Thing, printable
@@ -39,6 +40,7 @@ from falaj.store.rollouts import ROLLOUT, Rollout, latest, routing, underway
 from falaj.store.rows import ASSET, PROPOSAL
 from falaj.store.unit import Unit
 
+MODEL: Final = "model"
 ON: Final = "asset:{project}/{deployment}"
 MAX_EXPIRED: Final = 1_000
 
@@ -46,7 +48,7 @@ MAX_EXPIRED: Final = 1_000
 @query("deploy.status", on=ON, kind="deployment", cli="deploy status")
 def status(ctx: Context, deployment: str) -> DeploymentView:
     """A deployment: which versions answer, by which shares and how well; its rollout; what its server knows."""
-    found = _found(ctx, ctx.tx, deployment)
+    found = found_in_force(ctx, ctx.tx, deployment)
     tx, bundles = ctx.tx, _bundles(ctx)
     known, row = bundles.known(tx, found.asset.id), routing(tx, found.asset.id)
     view = DeploymentView(
@@ -59,10 +61,12 @@ def status(ctx: Context, deployment: str) -> DeploymentView:
         served=known.served,
         issued_at=known.issued_at,
         lease_until=known.lease_until,
+        lease_over=bool(known.lease_until) and known.lease_until < moment(datetime.now(UTC)),
         problem=known.problem,
     )
     if row is None:
-        return replace(view, problem=_unrouted(ctx, tx, found))
+        shown = str(found.deployment.follows).removeprefix(f"{MODEL}/")
+        return replace(view, problem=unrouted(ctx, tx, found), next_step=f"falaj promote {shown} VERSION")
     with bundles.tally(tx, row) as tally:
         return replace(
             view,
@@ -81,7 +85,7 @@ def tick(ctx: Context, deployment: str) -> Turn:
 
     Nothing changes, and nothing is written, where it says to wait.
     """
-    found = _found(ctx, ctx.unit.tx, deployment)
+    found = found_in_force(ctx, ctx.unit.tx, deployment)
     _expire(ctx, found)
     rollout = _locked(ctx.unit, found)
     if rollout is None:
@@ -107,7 +111,7 @@ def tick(ctx: Context, deployment: str) -> Turn:
 )
 def advance(ctx: Context, deployment: str, reason: str = "") -> Turn:
     """Go to the next share now, baked or not. Refused where a judge says that the canary fails."""
-    found = _found(ctx, ctx.unit.tx, deployment)
+    found = found_in_force(ctx, ctx.unit.tx, deployment)
     rollout = _needed(ctx.unit, found, "running", "paused")
     if (wrong := _fallen(ctx, rollout)) is not None:
         raise Refused(f"{found.asset.name}: {wrong}", next_step=f"falaj deploy abort {found.asset.name}")
@@ -138,7 +142,7 @@ def resume(ctx: Context, deployment: str, reason: str = "") -> Turn:
 @command("deploy.abort", on=ON, kind="deployment", entry=What.ROLLOUT_ABORTED, role="maintainer", cli="deploy abort")
 def abort(ctx: Context, deployment: str, reason: str = "") -> Turn:
     """Give everything back to the stable version. The ref stays where it is, and the verdict is spent."""
-    found = _found(ctx, ctx.unit.tx, deployment)
+    found = found_in_force(ctx, ctx.unit.tx, deployment)
     rollout = _needed(ctx.unit, found, "running", "paused")
     why = f"by hand{': ' + reason[:500] if reason else ''}"
     return _taken_back(ctx, found, rollout, "abort", why, (), reason)
@@ -158,7 +162,7 @@ def _deployments(ctx: Context) -> Deployments:
     return follow
 
 
-def _found(ctx: Context, tx: Transaction, text: str) -> InForce:
+def found_in_force(ctx: Context, tx: Transaction, text: str) -> InForce:
     """The deployment in force that is meant by `delay` or `delay/production`. Raises: NotFound."""
     thing = ctx.thing(text)
     asset = ctx.ground.catalog.asset(tx, ctx.project.id, thing)
@@ -237,13 +241,14 @@ def _last_ended(tx: Transaction, deployment: str) -> Rollout | None:
     return next((one for one in latest(tx, deployment, limit=2) if one.ended_at), None)
 
 
-def _unrouted(ctx: Context, tx: Transaction, found: InForce) -> str:
+def unrouted(ctx: Context, tx: Transaction, found: InForce) -> str:
+    """Why nothing is served, where nothing ever was."""
     follows = found.deployment.follows
     model = ctx.ground.catalog.find_asset(tx, ctx.project.id, follows.kind or "", follows.name)
     holder: Ref | None = ctx.ground.catalog.ref(tx, model, follows.ref or "") if model else None
     if holder is None:
-        return f"nothing is served: {follows} holds no version yet"
-    return f"nothing is served: no gate let v{holder.version} onto {follows}"
+        return f"nothing is served: {follows.name}@{follows.ref} holds no version yet"
+    return f"nothing is served: no gate let v{holder.version} onto {follows.name}@{follows.ref}"
 
 
 def _shadow_told(ctx: Context, tx: Transaction, found: InForce, routed: list[tuple[str, int]]) -> dict[str, str]:
@@ -251,7 +256,7 @@ def _shadow_told(ctx: Context, tx: Transaction, found: InForce, routed: list[tup
     plan = found.deployment.shadow
     if plan is None:
         return {}
-    told = {"shadow": str(plan.follows).removeprefix("model/")}
+    told = {"shadow": str(plan.follows).removeprefix(f"{MODEL}/")}
     if any(role == "shadow" for role, _ in routed):
         return told
     catalog, follows = ctx.ground.catalog, plan.follows
@@ -308,7 +313,7 @@ def _taken_back(
 
 
 def _set_state(ctx: Context, deployment: str, now: str, then: str, what: What, reason: str) -> Turn:
-    found = _found(ctx, ctx.unit.tx, deployment)
+    found = found_in_force(ctx, ctx.unit.tx, deployment)
     rollout = _needed(ctx.unit, found, now)
     changed = ctx.unit.put(ROLLOUT, replace(rollout, state="paused" if then == "paused" else "running"))
     entry = _say(ctx, what, changed, "", (), reason)

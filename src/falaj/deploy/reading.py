@@ -160,8 +160,9 @@ def _log(view: View) -> r.LogPlan:
         features = view.texts("features", most=MAX_COLUMNS)
     days = None
     if view.has("keep"):
+        kept = view.text("keep")
         try:
-            days = max(1, span(view.text("keep")).days)
+            days = max(1, span(kept).days)
         except Invalid as error:
             view.refuse(error.message, error.next_step, field="keep")
     personal = view.text("personal", default="drop", one_of=("drop", "keep"))

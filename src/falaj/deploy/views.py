@@ -78,6 +78,8 @@ class DeploymentView(View, frozen=True, kw_only=True):
         key: what `falaj serve` pins; `folder`: below the project's folder.
         rollout: the one underway; `last`: the newest that ended.
         problem: why the bundle could not be written, or nothing is served.
+        next_step: what has it serve something, where nothing is served.
+        lease_over: the bundle's lease has ended, so nothing writes it at present.
         shadow: the ref that its shadow follows, "" without one; `unshadowed`: why nothing of it is asked.
     """
 
@@ -96,6 +98,8 @@ class DeploymentView(View, frozen=True, kw_only=True):
     rollout: RolloutView | None = None
     last: RolloutView | None = None
     problem: str = ""
+    next_step: str = ""
+    lease_over: bool = False
     shadow: str = ""
     unshadowed: str = ""
 

@@ -8,6 +8,7 @@ from falaj.assets import operations as assets
 from falaj.compliance.kinds import LOCATION, POLICY
 from falaj.data import operations as data
 from falaj.data.kinds import CONTRACT, DATASET
+from falaj.deploy import leaving_operations
 from falaj.deploy import operations as deploy
 from falaj.deploy.kinds import DEPLOYMENT
 from falaj.door import Operations
@@ -61,6 +62,7 @@ ROOMS = (
     gates,
     evidence_operations,
     deploy,
+    leaving_operations,
     monitor,
     lineage_operations,
     triggers,

@@ -1,15 +1,18 @@
-"""`falaj deploy watch`: the controller of a rollout, called again and again until it has ended. `falaj rollback`."""
+"""Rollouts watched and rolled back; the prediction log looked at; a bundle taken elsewhere."""
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
-from falaj.core.errors import Refused
+from falaj.cli import target
+from falaj.core.errors import Damaged, Refused
 from falaj.session import Progress, Session
 
 EVERY_S = 1.0
 QUIET = ("wait", "hold")
+FOLLOW_S = 5.0
 TAKEN_UP_S = 2.0
 LOOK_S = 0.01
 
@@ -80,3 +83,57 @@ def rollback(session: Session, options: dict[str, Any], args: dict[str, Any], pr
             return {**result, "taken_up_ms": round((time.monotonic() - begin) * 1000)}
         time.sleep(LOOK_S)
     return result
+
+
+def logs(session: Session, options: dict[str, Any], args: dict[str, Any], progress: Progress) -> Any:
+    """The newest predictions; with `follow`, what comes after them, until Ctrl-C, each a line of JSON with `--json`."""
+    from falaj.cli.main import to_json
+    from falaj.cli.render.predictions import logged
+
+    follow, every = args.pop("follow", False), float(args.pop("every", FOLLOW_S))
+    asked = {**args, "deployment": args["deployment"].partition("/")[0]}
+    found = _log(session, asked)
+    if not follow:
+        return found
+    found["predictions"].reverse()
+    try:
+        while True:
+            if "json" in options:
+                print(
+                    *map(to_json, found["predictions"]), sep="\n", end="\n" if found["predictions"] else "", flush=True
+                )
+            elif found["predictions"] or found["damaged"]:
+                print(*(f"  {line}" for line in logged(found)), sep="\n", flush=True)
+            time.sleep(every)
+            found = _log(session, {**asked, "after": found["next"]})
+    except KeyboardInterrupt:
+        return {"predictions": [], "damaged": [], "next": found["next"]}
+
+
+def _log(session: Session, args: dict[str, Any]) -> dict[str, Any]:
+    """One reading of the log. Raises: Damaged where its end does not come."""
+    lines = [json.loads(line) for line in b"".join(session.stream("deploy.logs", args)).splitlines()]
+    if not lines or "next" not in lines[-1]:
+        raise Damaged("the log ends within a line", next_step="read it again")
+    return {
+        "predictions": [line for line in lines if "id" in line],
+        "damaged": [line["damaged"] for line in lines if "damaged" in line],
+        "next": lines[-1]["next"],
+    }
+
+
+def export(session: Session, options: dict[str, Any], args: dict[str, Any], progress: Progress) -> Any:
+    """Write the bundle into a new or empty folder, verified against the key that the platform names.
+
+    Raises: ExportExists, ExportFailed, Damaged, BundleDamaged; nothing is left behind then.
+    """
+    from falaj.deploy import exporting
+    from falaj.store.ledger.export import appearing
+
+    into, asked = target.below(options, args["into"]), {"deployment": args["deployment"]}
+    key = session.call("deploy.status", asked)["key"]
+    with appearing(into) as building:
+        bundle = exporting.write(session.stream("deploy.export", asked), building, key)
+    told = {"deployment": bundle.deployment, "folder": str(into), "revision": bundle.revision, "key": key}
+    routes = [{"role": one.role, "version": one.version, "share": one.share} for one in bundle.routes]
+    return {**told, "routes": routes, "issued_at": bundle.issued_at, "lease_until": bundle.lease_until}

@@ -62,13 +62,13 @@ def _revision(result: Mapping[str, Any]) -> str:
 def _routes(result: Mapping[str, Any], rollout: Mapping[str, Any] | None) -> Lines:
     mark = {"shadow": "┄"}
     bars = [
-        (f"v{r['version']}", mark.get(r["role"], "━") * max(1, round(BAR * r["share"] / FULL)), r)
+        (f"v{r['version']}", mark.get(r["role"], "━") * (r["share"] and max(1, round(BAR * r["share"] / FULL))), r)
         for r in result["routes"]
     ]
     widest = max((width(version) for version, _, _ in bars), default=0)
     return [
         joined(
-            f"{padded(version, widest)}  {bar} {share(route['share'])}",
+            f"{padded(version, widest)}  {bar}{' ' if bar else ''}{share(route['share'])}",
             _baking(rollout) if route["role"] == "canary" and rollout else "",
             "shadow" if route["role"] == "shadow" else "",
             f"p99 {route['p99_ms']:.1f} ms" if route.get("p99_ms") is not None else "",
@@ -124,5 +124,27 @@ def _about(result: Mapping[str, Any]) -> Any:
         yield "at hand", ", ".join(f"v{version}" for version in result["held"])
     if result.get("lease_until"):
         yield "issued", f"{plain(result['issued_at'])}, lease until {plain(result['lease_until'])}"
-    if result.get("key"):
+    if result.get("lease_over"):
+        yield "lease", "over: nothing renews it. A server does, or falaj watch; what is served goes on meanwhile"
+    if (result.get("rollout") or {}).get("next") in ("advance", "finish", "fail"):
+        yield "due", f"falaj deploy watch {safe(result['deployment'])} does it, unless a server or falaj watch runs"
+    if result.get("next_step"):
+        yield "next", safe(result["next_step"])
+    if result.get("key") and result.get("revision"):
         yield "serve", f"falaj serve {safe(result['folder'])} --key {safe(result['key'])}"
+
+
+def told_export(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """Where it lies, what is in it, how it is served there, and what it cannot do."""
+    routes = ", ".join(f"{safe(one['role'])} v{one['version']} {share(one['share'])}" for one in result["routes"])
+    about = [
+        ("serve", f"falaj serve {safe(result['folder'], 1000)} --key {safe(result['key'])}"),
+        (
+            "mind",
+            f"it learns of no rollback and of nothing that is revoked: see {safe(result['folder'], 1000)}/README.md",
+        ),
+    ]
+    head = (
+        f"{safe(result['deployment'])}   revision {result['revision']}   {routes}   issued {plain(result['issued_at'])}"
+    )
+    return [head, *indented(table(about))]

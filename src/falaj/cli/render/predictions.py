@@ -1,4 +1,4 @@
-"""How the lineage of one answer is told. Pure."""
+"""How predictions are told: as they were logged, and what one came from. Pure."""
 
 from __future__ import annotations
 
@@ -67,3 +67,28 @@ def _version(thing: str) -> str:
     """`flights v9` of `dataset/flights:9`."""
     name, _, number = thing.rpartition("/")[2].rpartition(":")
     return f"{safe(name)} v{safe(number)}" if name else safe(thing)
+
+
+def told_log(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
+    """A line for each prediction; then how to go on."""
+    lines = logged(result)
+    if not lines:
+        collected = f"{safe(str(given.get('deployment', '')).partition('/')[0])}_predictions"
+        return [f"nothing of that is in the log here; what was collected from it is the dataset {collected}"]
+    return lines
+
+
+def logged(result: Mapping[str, Any]) -> Lines:
+    """A line for each prediction: when, which, by whom, what; its inputs are for `--json`."""
+    rows = [
+        (
+            plain(one["at"]),
+            safe(one["id"]) + (f" row {one['row']}" if one.get("row") else ""),
+            f"v{one['version']} {safe(one['role'])}",
+            _answer(one),
+            f"{one['ms']:.1f} ms",
+            safe(one.get("key") or "", 80),
+        )
+        for one in result["predictions"]
+    ]
+    return table(rows) + [f"damaged, and passed over: {safe(name)}" for name in result["damaged"]]
