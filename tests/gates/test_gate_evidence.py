@@ -7,14 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
+import pyarrow as pa
 import pytest
 from onnx import helper
 from sklearn import metrics as oracle
+from sklearn.base import clone
 
 from falaj.core.entries import What
-from falaj.core.errors import FalajError, Invalid, NotFound
+from falaj.core.errors import FalajError, Invalid, NotFound, Unavailable
 from falaj.core.ids import new_id
 from falaj.core.records import Proposal
+from falaj.gates import Evidence, Gate, LatencyRule, evaluator
 from falaj.gates.views import GateRefused
 from falaj.platform import Platform
 from falaj.store.errors import EvidenceSealed, GuardRefused, RefConflict
@@ -33,7 +37,7 @@ from tests.gates.kites import (
     gate_file,
     held_out,
 )
-from tests.models.files import FLOAT, graph, town_model
+from tests.models.files import FLOAT, graph, town_model, towns
 from tests.platform.places import Served, make_place
 
 PRODUCTION = "kite@production"
@@ -195,6 +199,51 @@ def test_a_holder_that_cannot_be_scored_fails_its_rule_and_no_other(world_one: B
     bad = failed(refused(w, second))
     assert list(bad) == ["brier against holder no worse than 0.01"]
     assert f"not measured against v{first}: " in bad["brier against holder no worse than 0.01"]["text"]
+
+
+def test_bytes_that_are_gone_fail_a_rule_and_an_outage_judges_nobody(world_one: Begin) -> None:
+    """A model that raises on the evidence; a holder, then a candidate, whose pack is damaged; a place that is away."""
+    w = world_one(AUC + "  - {metric: brier, against: holder, no_worse_than: 0.5}\n")
+    first = w.register(town_model())
+    w.owner.call("ref.promote", thing=PRODUCTION, version=first)
+    strict = clone(town_model()).set_params(columntransformer__town__handle_unknown="error")
+    table, late = towns(seed=3)
+    known = table[:, 0] != "Sur"
+    raises = w.register(strict.fit(table[known], late[known]))
+    bad = failed(refused(w, raises))
+    assert bad["auc ≥ 0.8"]["text"].startswith("not measured: ")
+    assert "put right what was not measured" in refused(w, raises).next_step
+    objects = w.folder / "flights" / ".falaj" / "objects"
+    aside = objects.with_name("aside")
+    other = w.register(town_model(seed=4))
+    objects.rename(aside)
+    count = len(w.verdicts())
+    with pytest.raises(Unavailable):
+        w.owner.call("ref.promote", thing=PRODUCTION, version=other)
+    assert len(w.verdicts()) == count
+    aside.rename(objects)
+    assert w.owner.call("gate.judge", thing=PRODUCTION, version=other).passed
+
+
+def test_of_each_row_its_best_round_counts() -> None:
+    gate = Gate(name="g", guards=("kite@production",), rules=(LatencyRule(at_most_ms=5),))
+    rows = pa.table({"wind": [1.0]})
+
+    class Clock:
+        """Times in milliseconds that a process took, one list a round; the first is the warming-up."""
+
+        def __init__(self, *rounds: list[float]) -> None:
+            self.rounds = iter(([1.0], *rounds))
+
+        def times(self, _rows: Any, count: int, *, limit_s: float) -> Any:
+            return np.array(next(self.rounds)) / 1000
+
+    quiet, noise, heavy = [1.0] * 300, [1.0] * 290 + [90.0] * 10, [90.0] * 10 + [1.0] * 290
+    for rounds, p99, made in (([quiet], 1.0, 1), ([noise, heavy], 1.0, 2), ([heavy, heavy, heavy], 90.0, 3)):
+        clock: Any = Clock(*rounds)
+        told = evaluator._timed(gate, clock, rows, Evidence()).latency
+        assert told is not None
+        assert (told.p99_ms, told.rounds, told.rows) == (pytest.approx(p99), made, 300)
 
 
 def _rewritten(w: World, number: int) -> bytes:

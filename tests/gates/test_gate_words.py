@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from falaj.gates import BoundRule, CheckRule, Context, Evidence, Gate, HolderRule, Latency, LatencyRule, Slice, judge
-from falaj.gates.records import Difference
+from falaj.gates.records import Difference, Finding
+from falaj.gates.views import what_next
 from falaj.gates.words import against_bound
 
 AUC = BoundRule(metric="auc", at_least=0.66)
@@ -76,7 +77,7 @@ CASES = [
     (
         LATENCY,
         {"latency": Latency(p50_ms=1.92, p99_ms=5.001, rows=500, rounds=3)},
-        ("latency_p99", "5.001 ms > 5 ms, 500 single rows, there and back, p50 1.92 ms, best of 3 rounds"),
+        ("latency_p99", "5.001 ms > 5 ms, 500 single rows, there and back, p50 1.92 ms, each row's best of 3 rounds"),
     ),
     (LATENCY, {"unmeasured": {"latency": "9 rows in 10 s"}}, ("latency_p99", "not measured: 9 rows in 10 s")),
     (LATENCY, {"unmeasured": {"metrics": "no data"}}, ("latency_p99", "not measured: no data")),
@@ -94,3 +95,22 @@ def test_two_numbers_that_differ_are_never_told_as_equal():
     assert against_bound(BoundRule(metric="auc", at_least=0.7), 0.69999) == "0.69999 < 0.7"
     assert against_bound(BoundRule(metric="auc", at_least=0.7), 0.7) == "0.7 ≥ 0.7"
     assert against_bound(BoundRule(metric="auc", at_least=0.7), 0.7 - 1e-16) == "0.69999999999999984 < 0.7"
+
+
+def finding(rule: str, **more) -> Finding:
+    return Finding(rule=rule, title=rule, state="failed", passed=False, **more)
+
+
+NEXT: list[tuple[str, list[Finding], str]] = [
+    ("a figure", [finding("auc", observed=0.5), finding("check signature")], "promote a version that passes"),
+    ("not measured", [finding("auc", note="not measured: no rows"), finding("check format")], "put right what was not"),
+    ("a leak", [finding("check no_leakage")], "train without the columns"),
+    ("two checks", [finding("check signature"), finding("check lineage_complete")], "from its run; register it from a"),
+    ("slow", [finding("latency_p99", observed=9.0)], "judge it where less else runs"),
+    ("alone", [finding("approval from a maintainer other than the proposer")], "use a server"),
+]
+
+
+@pytest.mark.parametrize(("failed", "says"), [one[1:] for one in NEXT], ids=[one[0] for one in NEXT])
+def test_a_refusal_says_what_to_do_by_what_failed(failed: list[Finding], says: str) -> None:
+    assert says in what_next("model/kite@production", 7, failed)

@@ -13,7 +13,7 @@ from falaj.assets.views import anew, asset_row, leaf_of, proposal_view, ref_view
 from falaj.core.entries import What
 from falaj.core.errors import Forbidden, Invalid, NotFound
 from falaj.core.names import Thing
-from falaj.core.records import Approval, Proposal
+from falaj.core.records import Approval, Asset, Proposal, RefMove
 from falaj.door import Context, command, query
 from falaj.store import proposals, runs
 from falaj.store.catalog import missing
@@ -100,6 +100,7 @@ def log(ctx: Context, thing: str, limit: int = 50) -> r.LogView:
             by=people.get(m.by, m.by),
             entry=leaf_of(tx, m.entry),
             reason=str(ctx.ground.detail(tx, m.entry).get("reason", "")),
+            verdicts=_let_in_by(ctx, asset, m),
         )
         for m in moves
     ]
@@ -112,6 +113,14 @@ def log(ctx: Context, thing: str, limit: int = 50) -> r.LogView:
         moves=tuple(views),
         versions=tuple(version_view(tx, catalog, asset, v) for v in versions),
     )
+
+
+def _let_in_by(ctx: Context, asset: Asset, move: RefMove) -> tuple[str, ...]:
+    """The verdicts that a move used."""
+    if move.sort != "promote":
+        return ()
+    given = ctx.ground.catalog.verdicts(ctx.tx, asset, move.version, move.ref)
+    return tuple(verdict.id for verdict in given if verdict.used_by == move.entry)
 
 
 @query("asset.lineage", on="asset:{project}/{thing}", cli="lineage")

@@ -65,7 +65,7 @@ class Page(View, frozen=True, kw_only=True):
 
 
 class MoveView(View, frozen=True, kw_only=True):
-    """A line of a ref's history."""
+    """A line of a ref's history. `verdicts`: ids of those that let it move, for `falaj gate evidence`."""
 
     ref: str
     version: int
@@ -75,6 +75,7 @@ class MoveView(View, frozen=True, kw_only=True):
     by: str
     entry: int | None
     reason: str = ""
+    verdicts: tuple[str, ...] = ()
 
 
 class LogView(View, frozen=True, kw_only=True):

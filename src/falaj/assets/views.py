@@ -70,6 +70,8 @@ def proposal_view(tx: Transaction, catalog: Catalog, proposal: Proposal) -> Prop
     if proposal.state == "open" and not rollout and (why := why_stale(tx, catalog, asset, proposal)):
         begun = {"sort": "stale", "stale": why, "next_step": anew(thing, proposal)}
     waiting = begun.get("sort", proposal.state) == "open"
+    if waiting:
+        begun["next_step"] = _to_move(catalog, thing, proposal)
     return ProposalView(
         id=proposal.id,
         thing=thing,
@@ -83,6 +85,12 @@ def proposal_view(tx: Transaction, catalog: Catalog, proposal: Proposal) -> Prop
         approved_by=tuple(names.get(a.by, a.by) for a in approvals),
         **begun,
     )
+
+
+def _to_move(catalog: Catalog, thing: str, proposal: Proposal) -> str:
+    if catalog.four_eyes:
+        return f"another person: falaj approve {proposal.id}"
+    return f"falaj promote {thing} {proposal.version}: embedded there is no other person to approve"
 
 
 def why_stale(tx: Transaction, catalog: Catalog, asset: Asset, proposal: Proposal) -> str:

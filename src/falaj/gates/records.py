@@ -204,8 +204,8 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
     """How long single rows took, in milliseconds.
 
     Attributes:
-        rows: that were timed, in the round that is told here.
-        rounds: that were made; the one with the least p99 is told, since other work on the host only adds time.
+        rows: that were timed, the same in each round.
+        rounds: that were made; of each row its least time counts, since other work on the host only adds time.
     """
 
     p50_ms: float

@@ -223,12 +223,10 @@ def _latency(rule: LatencyRule, evidence: Evidence) -> Finding:
 
 def _approval(rule: ApprovalRule, embedded: bool) -> Finding:
     state: State = "pending" if not embedded else "waived" if rule.embedded == "waive" else "failed"
-    alone = "embedded, one operating-system user cannot be two persons"
-    note = {
-        "pending": "not given yet",
-        "waived": f"waived: {alone}",
-        "failed": f"{alone}; use a server, or write embedded: waive",
-    }[state]
+    alone = "embedded one operating-system user cannot be two persons"
+    note = {"pending": "not given yet", "waived": alone, "failed": f"{alone}; use a server or write embedded: waive"}[
+        state
+    ]
     return Finding(rule=str(rule), title=rule.title, state=state, passed=state == "waived", note=note, text=note)
 
 

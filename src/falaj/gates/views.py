@@ -283,7 +283,7 @@ class GateRefused(Refused):
         first = next(iter(refusing))
         super().__init__(
             f"gate {gates}: {failed} of {rules} rules failed",
-            next_step="promote a version that passes",
+            next_step=what_next(thing, version, [f for v in refusing.values() for f in v.failed]),
             facts={
                 "ref": thing,
                 "version": version,
@@ -293,6 +293,27 @@ class GateRefused(Refused):
                 "findings": told(f for v in refusing.values() for f in v.findings),
             },
         )
+
+
+_BY_RULE: Mapping[str, str] = {
+    "check no_leakage": "train without the columns that are named, or declare when they are known (docs/gates.md)",
+    "check lineage_complete": "register it from a run that names its data, code and environment, none of it evidence",
+    "check signature": "register the model again from its run",
+    "check format": "register the model again, in a form that holds no code",
+    "latency_p99": "make the model quicker, or judge it where less else runs",
+}
+
+
+def what_next(thing: str, version: int, failed: Sequence[Finding]) -> str:
+    """What a person does about a refusal: by what failed first, beginning with what was not measured."""
+    if any(f.observed is None and f.note.startswith("not measured") for f in failed):
+        return f"put right what was not measured, then falaj promote {thing} {version}"
+    if all(f.rule.startswith("approval ") for f in failed):
+        return "use a server, or write embedded: waive beside the approval in the gate"
+    if any(f.observed is not None and f.title not in _BY_RULE for f in failed):
+        return "promote a version that passes"
+    steps = [_BY_RULE[f.title] for f in failed if f.title in _BY_RULE]
+    return "; ".join(dict.fromkeys(steps)) or "promote a version that passes"
 
 
 def told(findings: Any) -> list[dict[str, Any]]:

@@ -60,7 +60,7 @@ def latency_note(found: Latency | None) -> str:
     """How the times were measured."""
     if found is None:
         return ""
-    rounds = f"best of {found.rounds} rounds" if found.rounds > 1 else ""
+    rounds = f"each row's best of {found.rounds} rounds" if found.rounds > 1 else ""
     return _joined(f"{found.rows:,} single rows, there and back", f"p50 {found.p50_ms:.3g} ms", rounds)
 
 

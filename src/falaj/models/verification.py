@@ -20,7 +20,7 @@ import msgspec
 
 from falaj.core.digests import sha256
 from falaj.core.encoding import canonical
-from falaj.core.errors import Damaged, FalajError, Refused
+from falaj.core.errors import Damaged, FalajError, Refused, Unavailable
 from falaj.core.names import Thing
 from falaj.core.records import Asset, Ref, RefMove, Verdict, Version
 from falaj.models import formats, signing
@@ -31,8 +31,10 @@ from falaj.models.signing import Claim, Statement
 from falaj.store.catalog import Catalog
 from falaj.store.ground import Ground
 from falaj.store.guards import missing_approvals
+from falaj.store.keys.errors import KeyDestroyed
 from falaj.store.keys.signing import SigningKey, VerifyKey
 from falaj.store.metadata import Transaction
+from falaj.store.objects.errors import ContentErased
 from falaj.store.rows import PROPOSAL, RUN
 
 CheckName = Literal["signature", "digest", "format", "lineage_complete", "verdict"]
@@ -176,6 +178,7 @@ def verified(ground: Ground, asset: Asset, version: Version, *, folder: Path) ->
 
     Args:
         folder: an empty folder of the caller's, where the files are put.
+    Raises: Unavailable where an outage keeps the bytes away, which says nothing about the version.
     """
     with ground.database.read() as tx:
         keys = ground.keys.reading(tx).verify_keys("sign", asset.project)
@@ -188,6 +191,8 @@ def verified(ground: Ground, asset: Asset, version: Version, *, folder: Path) ->
         files = _checked_out(ground, version, folder)
         path = folder / model.files[0].path
     except FalajError as error:
+        if isinstance(error, Unavailable) and not isinstance(error, ContentErased | KeyDestroyed):
+            raise
         trouble = error.message
     signature = _signature(asset, version, keys, files, trouble)
     form = _form(model, path, trouble)

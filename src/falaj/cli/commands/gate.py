@@ -27,15 +27,19 @@ def evidence(session: Session, options: dict[str, Any], args: dict[str, Any], pr
     Raises: ExportExists, ExportFailed, EvidenceUnsound; no folder is left behind then.
     """
     asked = {"verdict": args["verdict"]}
+    into = target.below(options, args["into"]) if args.get("into") else None
+    if into is not None:
+        from falaj.store.ledger.export import refuse_taken
+
+        refuse_taken(into)  # before anything is measured
     checked = session.call("gate.check", asked, progress=progress) if args.get("check") else None
     if checked is not None:
         checked["ok"] = checked["same"] or not checked["measured"]
-        if not args.get("into"):
+        if into is None:
             return checked
     text = b"".join(session.stream("gate.evidence", asked))
     found = _sound(text)
-    if args.get("into"):
-        into = target.below(options, args["into"])
+    if into is not None:
         _write(into, text, found, checked)
         found |= {"folder": str(into)}
     return found | ({"checked": checked, "ok": checked["ok"]} if checked is not None else {})

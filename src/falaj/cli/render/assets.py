@@ -24,13 +24,13 @@ def told_move(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
         told = result.get("taken_up_ms")
         when = f"taken up within {told} ms" if told is not None else "no server here has told that it took it up"
         findings.append(f"  all traffic of {safe(result['deployment'])} to v{result['version']}   {when}")
-    waits = _waiting(result.get("waits_for") or (), result.get("proposal"))
+    waits = _waiting(result.get("waits_for") or (), result["next_step"] if result.get("proposal") else "")
     return [head, *findings, *waits, *_rolling_out(result)]
 
 
-def _waiting(waits_for: Sequence[Any], proposal: object) -> Lines:
+def _waiting(waits_for: Sequence[Any], next_step: object) -> Lines:
     lines = [f"waits   {safe(one)}" for one in waits_for]
-    return indented([*lines, f"next    another person: falaj approve {safe(proposal)}"] if proposal else lines)
+    return indented([*lines, f"next    {safe(next_step)}"] if next_step else lines)
 
 
 def _rolling_out(result: Mapping[str, Any]) -> Lines:
@@ -133,6 +133,7 @@ def told_log(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
             plain(m["at"]),
             safe(m["by"]),
             "entry pending" if m["entry"] is None else f"entry {plain(m['entry'], 'leaf')}",
+            ", ".join(f"verdict {safe(one)}" for one in m.get("verdicts") or ()),
             safe(m["reason"]),
         )
         for m in result["moves"]
@@ -193,7 +194,7 @@ def told_proposal(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
     lines = [joined(moved, safe(result["state"]), gates, entry_of(result))]
     lines += indented(finding_lines(result.get("findings") or [], states=True))
     lines += indented(fields((key, result.get(key)) for key in ("id", "by", "at", "reason", "approved_by")))
-    lines += _waiting(result["waits_for"], result["id"] if result["state"] == "open" else None)
+    lines += _waiting(result["waits_for"], result["next_step"] if result["state"] == "open" else "")
     if result["state"] == "stale":
         lines += indented(table([("stale", safe(result["stale"])), ("next", safe(result["next_step"]))]))
     return lines + _rolling_out(result)

@@ -92,7 +92,7 @@ def appearing(folder: Path) -> Iterator[Path]:
     """
     folder = Path(os.path.abspath(folder))  # a link stays a link, and is refused
     try:
-        _refuse_taken(folder)
+        refuse_taken(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
@@ -110,7 +110,8 @@ def appearing(folder: Path) -> Iterator[Path]:
         ) from error
 
 
-def _refuse_taken(folder: Path) -> None:
+def refuse_taken(folder: Path) -> None:
+    """Raises: ExportExists where a folder could not appear under this name: there is something already."""
     taken = folder.is_symlink() or (folder.exists() and not folder.is_dir())
     if not taken:
         with suppress(FileNotFoundError):
