@@ -73,6 +73,16 @@ def test_a_builder_that_is_killed_leaves_nothing_that_is_used_and_of_two_at_once
     assert place.find(only.digest, whole=True) == only
 
 
+def test_whoever_waits_can_give_it_up(tmp_path: Path) -> None:
+    def say(words: str) -> None:
+        if words.startswith("1 of 2"):
+            raise Conflict(words)
+
+    with pytest.raises(Conflict, match="1 of 2"):
+        built(LOCK, tmp_path, say)
+    assert Place(tmp_path).digests() == []
+
+
 def test_a_file_of_another_hash_is_not_installed(tmp_path: Path) -> None:
     lock = parse(LOCK)
     wrong = "".join(f"{pin.name}=={pin.version} --hash=sha256:{'0' * 64}\n" for pin in lock.pins)

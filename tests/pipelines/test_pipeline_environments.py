@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 
 from falaj import capture, folder
 from falaj.core.errors import Conflict, Damaged, Invalid, NotFound
+from falaj.engines import fence
 from falaj.environments.errors import LockInvalid
+from falaj.environments.place import Environment
 from falaj.pipelines import sending
 from falaj.pipelines.errors import PipelineInvalid
 from falaj.store import steps
@@ -39,6 +42,24 @@ def late(n: int) -> int:
 @fj.pipeline(environment="train")
 def p():
     late(doubled(where()))
+
+@fj.step
+def looks() -> dict:
+    import sys, time
+    time.sleep(0.3)
+    return {"python": sys.executable}
+
+@fj.step(environment="train")
+def looks_apart() -> dict:
+    return looks.function()
+
+@fj.step
+def both(one: dict, two: dict) -> bool:
+    return one["python"] != two["python"]
+
+@fj.pipeline
+def q():
+    both(looks(), looks_apart())
 """
 SETTINGS = """
 [environments.train]
@@ -65,11 +86,11 @@ class Locked(Project):
     def lock(self, text: str) -> None:
         (self.folder / "requirements" / "train.txt").write_text(text, encoding="utf-8")
 
-    def keep(self, text: str = "") -> None:
+    def keep(self, text: str = "", pipeline: str = "p") -> None:
         if text:
             (self.folder / "pipeline.py").write_text(HEAD + text, encoding="utf-8")
         said = partial(folder.settings, self.folder)
-        sending.keep(self.session, self.folder, "p", code=dict, environment=capture.environment(), settings=said)
+        sending.keep(self.session, self.folder, pipeline, code=dict, environment=capture.environment(), settings=said)
 
     def environments(self) -> list[str]:
         return [one.name for one in (self.folder / ".falaj" / "environments").iterdir() if one.name != "locks"]
@@ -114,6 +135,28 @@ def test_the_set_is_part_of_the_key_and_its_layout_is_not(locked: Locked) -> Non
     assert states(same)["where"] == "cached"
     with pytest.raises(Conflict, match="environments from locks"):
         locked.call("pipeline.begin", pipeline="p")
+
+
+def test_steps_of_several_environments_run_side_by_side(locked: Locked) -> None:
+    locked.keep(pipeline="q")
+    told = locked.run(pipeline="q")
+    assert locked.value(told, "both") is True
+    started = {one.step: one for one in told.steps}
+    assert {one.state for one in started.values()} == {"done"}
+
+
+def test_what_an_environment_brings_sees_nothing_of_the_store_from_its_first_moment(
+    worker_environment: Environment, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "key").write_text("secret", encoding="utf-8")
+    look = "import sys; open('mine', 'w').write(sys.prefix); print(open('../key').read())"
+    words = fence.behind([str(worker_environment.python), "-c", look], [str(tmp_path / "run")])
+    done = subprocess.run(words, cwd=tmp_path / "run", capture_output=True, text=True, check=False)
+    assert (tmp_path / "run" / "mine").read_text(encoding="utf-8") == str(worker_environment.python.parent.parent)
+    if fence.is_there():
+        assert "PermissionError" in done.stderr
+        assert done.stdout == ""
 
 
 def test_a_run_is_computed_again_by_the_lock_that_it_had(locked: Locked) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Protocol, Self
 
 from falaj.core.names import printable
-from falaj.engines import parent
+from falaj.engines import fence, parent
 from falaj.engines.keeper import surroundings
 from falaj.environments.place import Environment, Place
 from falaj.pipelines.engine import Attempts, Ended
@@ -89,7 +89,7 @@ def check_begins(name: str, made: Environment) -> None:
     source = str(Path(__file__).resolve().parents[2])
     try:
         done = subprocess.run(  # noqa: S603  an interpreter that was built here, and words of our own
-            [str(made.python), "-P", "-c", parent.PROBE, source],
+            fence.behind([str(made.python), "-P", "-c", parent.PROBE, source], []),
             cwd="/",
             env=surroundings(str(made.python)),
             stdin=subprocess.DEVNULL,

@@ -10,10 +10,11 @@ Source: landlock(7), capabilities(7).
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +36,33 @@ def libraries() -> list[str]:
     paths = [*_SYSTEM, sys.prefix, sys.base_prefix, *sys.path, str(Path(__file__).parents[1])]
     paths += os.environ.get("LD_LIBRARY_PATH", "").split(":")
     return [path for path in dict.fromkeys(paths) if Path(path).is_absolute()]
+
+
+def behind(words: Sequence[str], writable: Iterable[str]) -> list[str]:
+    """A command of an environment's interpreter, as one that is behind the fence before that interpreter starts.
+
+    What starts with an interpreter is chosen by the libraries of its environment, and those by whoever wrote its lock.
+
+    Args:
+        writable: folders that it may read and change, and nothing else of this host.
+    """
+    python = Path(words[0])
+    ours = str(Path(__file__).resolve().parents[2])
+    # The links of an environment lead to the Python that it was made with.
+    readable = [*_SYSTEM, str(python.parent.parent), str(python.resolve().parents[1]), f"{ours}/falaj"]
+    readable += os.environ.get("LD_LIBRARY_PATH", "").split(":")
+    told = [json.dumps([one for one in readable if Path(one).is_absolute()]), json.dumps([*writable])]
+    return [sys.executable, "-P", "-c", _BEHIND, ours, *told, *words]
+
+
+_BEHIND: Final = "import sys; sys.path.append(sys.argv[1]); from falaj.engines.fence import main; main()"
+
+
+def main() -> None:
+    """Give up what is not needed, then become the command."""
+    readable, writable, words = json.loads(sys.argv[2]), json.loads(sys.argv[3]), sys.argv[4:]
+    close(readable, [Path(one) for one in writable])
+    os.execv(words[0], words)  # noqa: S606  an interpreter that was built here
 
 
 def is_there() -> bool:

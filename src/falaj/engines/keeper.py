@@ -43,12 +43,15 @@ class Key(NamedTuple):
         interpreter: the path of a Python.
         modules: imported before the first fork.
         project, principal: whose runs; "" for a process that nobody else takes.
+        folder: of the only run that it is for, "" for any. What such a process imports is not trusted: it is behind
+            the fence from its first moment, and sees that folder alone.
     """
 
     interpreter: str = sys.executable
     modules: tuple[str, ...] = ()
     project: str = ""
     principal: str = ""
+    folder: str = ""
 
 
 class Parent(msgspec.Struct, eq=False):
@@ -134,7 +137,7 @@ class Keeper:
         """Have it wait for the next run. Nothing may have been left by the last one."""
         over: list[Parent] = []
         with self._lock:
-            if self._closed or not one.is_alive() or not fence.is_there():
+            if self._closed or one.key.folder or not one.is_alive() or not fence.is_there():
                 over.append(one)
             else:
                 over += [other for other in self._idle if other.key == one.key]
@@ -184,6 +187,8 @@ def _begun(key: Key, state: object) -> Parent:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     source = str(Path(__file__).resolve().parents[2])
     words = [key.interpreter, "-P", "-c", parent.BOOT, str(theirs.fileno()), source, ",".join(key.modules)]
+    if key.folder:
+        words = fence.behind(words, [key.folder])
     log = tempfile.TemporaryFile()  # noqa: SIM115  it is closed with the process
     try:
         process = subprocess.Popen(  # noqa: S603  an interpreter and code of our own, no shell

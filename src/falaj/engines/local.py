@@ -85,7 +85,7 @@ class LocalEngine:
         return self._cores or float(len(os.sched_getaffinity(0)))
 
     @contextmanager
-    def attempts(self, modules: Sequence[str], project: str, principal: str) -> Iterator[Attempts]:
+    def attempts(self, modules: Sequence[str], project: str, principal: str, folder: Path) -> Iterator[Attempts]:
         """See `Engine.attempts`. No process is begun before the first attempt is. Raises: MissingPart."""
         if sys.platform != "linux":
             raise MissingPart(
@@ -93,8 +93,10 @@ class LocalEngine:
             )
 
         def begin(digest: str) -> LocalAttempts:
-            python = str(self._ready[digest].python) if digest else sys.executable
-            return LocalAttempts(self._keeper, Key(python, tuple(modules), project, principal))
+            key = Key(modules=tuple(modules), project=project, principal=principal)
+            if digest:
+                key = key._replace(interpreter=str(self._ready[digest].python), folder=str(folder))
+            return LocalAttempts(self._keeper, key)
 
         with ManyAttempts(begin, self._built) as begun:
             yield begun

@@ -24,6 +24,7 @@ from falaj.environments.errors import HOW, LockInvalid
 
 MAX_BYTES: Final = 4 * 1024 * 1024
 MAX_PINS: Final = 2000
+_SHOWN: Final = 60
 _HEX: Final = {"sha256": 64, "sha384": 96, "sha512": 128}
 _PIN = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(\[[^\]]*\])?\s*==\s*([A-Za-z0-9][A-Za-z0-9.!+_-]*)")
 _HASH = re.compile(r"--hash[=\s]\s*(\S+)")
@@ -124,7 +125,6 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _pin(line: str, where: str) -> Pin:
-    shown = line if len(line) <= 60 else f"{line[:60]}…"
     if line.startswith("-"):
         option = line.split(maxsplit=1)[0].partition("=")[0]
         raise LockInvalid(
@@ -133,6 +133,7 @@ def _pin(line: str, where: str) -> Pin:
         )
     wanted, *hashes = re.split(r"\s(?=--hash[=\s])", line)
     wanted = wanted.strip()
+    shown = wanted if len(wanted) <= _SHOWN else f"{wanted[:_SHOWN]}…"
     if "@" in wanted or "://" in wanted or wanted.startswith((".", "/")):
         raise LockInvalid(f"{where}: {shown!r} is an address or a path, not a name and a version")
     if ";" in wanted:

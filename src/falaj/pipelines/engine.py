@@ -74,12 +74,15 @@ class Engine(Protocol):
         """How many cores may be used at once."""
         ...
 
-    def attempts(self, modules: Sequence[str], project: str, principal: str) -> AbstractContextManager[Attempts]:
+    def attempts(
+        self, modules: Sequence[str], project: str, principal: str, folder: Path
+    ) -> AbstractContextManager[Attempts]:
         """Begin the attempts of a run; whatever still runs when the block ends is ended.
 
         Args:
             modules: that the project imports, worth having at hand.
             project, principal: ids of whose run it is; no other's may share a process with it.
+            folder: the run's own; those of its attempts and their inputs are below it.
         """
         ...
 

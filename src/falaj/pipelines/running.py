@@ -65,7 +65,7 @@ class Runner:
         write_source(self.plan.source, self.folder / "source")
         modules, whose = modules_of(self.plan.source), (self.ctx.project.id, self.ctx.caller.principal.id)
         try:
-            with self.engine.attempts(modules, *whose) as attempts:
+            with self.engine.attempts(modules, *whose, self.folder) as attempts:
                 self._until_done(attempts)
         except BaseException as error:
             underway = [one.step for one in self._underway.values()]
