@@ -18,6 +18,8 @@ MADE = {
     "model register": ({"files"}, {"paths"}),
     "step run": ({"environment"}, set()),
     "deploy watch": (set(), {"every", "once"}),
+    "deploy logs": (set(), {"follow", "every"}),
+    "deploy export": (set(), {"into"}),
     "ledger show": ({"scope"}, set()),
     "ledger proof": ({"scope"}, set()),
     "ledger export": (set(), {"into"}),
