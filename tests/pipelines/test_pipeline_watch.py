@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -106,6 +107,25 @@ def test_a_run_is_followed_by_whoever_may_see_it(house: House, tmp_path: Path, d
     assert (begun["step"], begun["state"]) == ("one", "running")
     assert (lines[0]["step"], lines[0]["state"]) == ("one", "done")
     assert (lines[-1]["run"], lines[-1]["state"], lines[-1]["steps"]) == (run, "done", 2)
+
+
+def test_a_ctrl_c_tells_that_the_server_goes_on(house: House, tmp_path: Path, door: Path) -> None:
+    text = HEAD + TWICE.replace("    return a\n", WAITS.replace("DOOR", str(door)))
+    (tmp_path / "pipeline.py").write_text(text, encoding="utf-8")
+    (tmp_path / "falaj.toml").write_text('project = "flights"\n', encoding="utf-8")
+    sara = house.person("sara", ("contributor", "project:flights"))
+    env = {"FALAJ_URL": house.url, "FALAJ_TOKEN": house.tokens["sara"], "FALAJ_PROJECT": "flights"}
+    words = [sys.executable, "-m", "falaj.cli.main", "pipeline", "run", "p"]
+    with subprocess.Popen(words, env=env, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        assert process.stderr is not None
+        assert "one" in process.stderr.readline()  # it waits, and tells what for
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    run = sara.call("run.list", {"sort": "pipeline.run"})["items"][0]
+    assert said == f"stopped; the server goes on: falaj run watch {run['id']}, or falaj run cancel {run['id']}\n"
+    assert run["state"] == "running"
+    (door / "open").touch()
+    assert until(lambda: sara.call("run.show", {"run": run["id"]})["state"] == "done")
 
 
 def test_how_a_followed_run_ended_is_the_answer(project: Project) -> None:

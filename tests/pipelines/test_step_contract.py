@@ -392,7 +392,7 @@ def test_a_cancel_and_a_kill_reach_the_process_of_the_step(house: House, tmp_pat
         (s["attempts"], s["state"])
         for s in house.session("sara").call("run.steps", {"run": engine.run, "step": "waits"})["steps"]
     ]
-    assert states[0] == (1, "lost")
+    assert states == [(1, "lost"), (2, "cancelled")]
     house.check_clean()
 
 

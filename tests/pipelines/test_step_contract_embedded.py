@@ -29,6 +29,7 @@ def count(flights: fj.Dataset) -> int: return flights.table().num_rows
 
 @fj.step
 def twice(n: int, *, times: int) -> int:
+    print(f"times {times}")
     if times > 5:
         raise ValueError("too often")
     return n * times
@@ -64,6 +65,11 @@ def test_steps_are_run_by_argv_on_an_embedded_store(project: Project) -> None:
     assert falaj(*step, "--step", "count").json["state"] == "cached"
     told = [falaj(*step, "--step", "twice", "--item", 0)]
     assert (told[0].json["code"], told[0].json["facts"]["again"]) == ("step_failed", False)
+    assert told[0].json["message"] == "twice[9]: ValueError: too often (pipeline.py:10 in twice)"
+    assert told[0].json["facts"]["log"].startswith("times 9\nTraceback")
+    explained = falaj("-C", project.folder, "run", "explain", begun.run, "--step", "twice")
+    assert {line.strip() for line in explained.lines if line.strip().startswith("times ")} == {"times 1", "times 2"}
+    assert falaj("-C", project.folder, "run", "explain", begun.run, "--step", "none").code == NotFound.exit_code
     assert project.call("run.show", run=failed.run).state == "failed"
     assert project.call("ledger.verify").ok
 

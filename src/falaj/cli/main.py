@@ -49,8 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains while it ends
         return NO_READER
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        run = getattr(stop, "run", "")  # of a server that goes on with it
+        goes_on = f"; the server goes on: falaj run watch {run}, or falaj run cancel {run}" if run else ""
+        print(f"stopped{goes_on}", file=sys.stderr)
         return STOPPED
 
 

@@ -39,6 +39,14 @@ class Cut(Damaged):
     code, status = "transfer_cut", 502
 
 
+class StoppedWaiting(KeyboardInterrupt):
+    """Ctrl-C while a server was at work: it goes on there, as `run`."""
+
+    def __init__(self, run: str) -> None:
+        super().__init__(run)
+        self.run = run
+
+
 def error_of(status: int, body: bytes) -> FalajError:
     """A problem document as the error that it tells of."""
     try:

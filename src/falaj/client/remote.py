@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from falaj.client.errors import Cut
+from falaj.client.errors import Cut, StoppedWaiting
 from falaj.client.wire import HashedFile, Wire
 from falaj.core.errors import Invalid, NotFound, Unavailable
 from falaj.core.ids import new_id
@@ -79,7 +79,8 @@ class RemoteSession:
         """Do one operation; a job is waited for.
 
         Returns: plain values (dict, list).
-        Raises: FalajError; ServerAway where no answer came in several attempts: it may have been done or not.
+        Raises: FalajError; ServerAway where no answer came in several attempts: it may have been done or not;
+            StoppedWaiting at a Ctrl-C, where a job goes on.
         """
         sort, path = self._place(operation)
         if sort == "transfer":
@@ -141,6 +142,12 @@ class RemoteSession:
         return sort, path.replace("{project}", quote(self.project, safe=""))
 
     def _result(self, run: str, progress: Progress | None) -> Any:
+        try:
+            return self._waited(run, progress)
+        except KeyboardInterrupt:
+            raise StoppedWaiting(run) from None
+
+    def _waited(self, run: str, progress: Progress | None) -> Any:
         run = quote(run, safe="")
         if progress is not None:
             self._follow(run, progress)

@@ -26,7 +26,7 @@ from falaj.engines.local import LocalAttempts
 from falaj.pipelines.desk import SOURCE_PATH
 from falaj.pipelines.engine import Ended
 from falaj.pipelines.errors import RunCancelled, StepFailed
-from falaj.pipelines.keeping import LEASE
+from falaj.pipelines.keeping import LEASE, kept_log
 from falaj.pipelines.plan import write_source
 from falaj.pipelines.records import Given, Task
 from falaj.pipelines.rules import check_source, next_step_after, shown_item
@@ -70,7 +70,7 @@ class Attempt:
         self, door: Doorway, run: str, step: str, item: int, attempt: int, environment: Mapping[str, Any], folder: Path
     ) -> None:
         self._door, self._folder, self._environment = door, folder, dict(environment)
-        self._name = shown_item(step, item)
+        self._step, self._item, self._label, self._log = step, item, "", ""
         self._what = {"run": run, "step": step, "item": item, "attempt": attempt}
         self._until = 0.0
 
@@ -82,21 +82,24 @@ class Attempt:
         """
         told = dict(self._door.call("step.claim", {**self._what, "environment": self._environment}))
         self._until = time.monotonic() + LEASE.total_seconds()
+        self._label = str(told["label"])
         if told["state"] == "running":
             self._until += told["task"]["options"]["timeout_s"]
             told = self._computed(told)
         if told["is_last"]:
             told["run_state"] = self._settled()
         if told["state"] == "failed":
-            error = told["error"] or {}
-            raise StepFailed(
-                f"{self._name}: {error.get('message', 'failed')}",
-                next_step="try again, with the attempt raised by one"
-                if told["again"]
-                else next_step_after(error, str(self._what["run"])),
-                facts={"again": told["again"], "error": error},
-            )
-        return {key: value for key, value in told.items() if key not in ("task", "files", "is_last")}
+            raise self._failure(told)
+        told = {key: value for key, value in told.items() if key not in ("task", "files", "is_last")}
+        return {**told, "label": self._label, "log": self._log}
+
+    def _failure(self, told: Mapping[str, Any]) -> StepFailed:
+        error, run = told["error"] or {}, str(self._what["run"])
+        name = shown_item(self._step, self._item, self._label)
+        where = f" ({error['where']})" if error.get("where") else ""
+        next_step = "try again, with the attempt raised by one" if told["again"] else next_step_after(error, run)
+        facts = {"again": told["again"], "error": error, "log": self._log}
+        return StepFailed(f"{name}: {error.get('message', 'failed')}{where}", next_step=next_step, facts=facts)
 
     def _settled(self) -> str:
         """The state of the run, of which nothing was left to compute."""
@@ -116,6 +119,7 @@ class Attempt:
         except (FalajError, OSError) as error:  # its inputs did not come, or no process could be begun
             sort = error.code if isinstance(error, FalajError) and not is_away(error) else "lost"
             ended = Ended(number=NUMBER, sort=sort, message=str(error))
+        self._log = kept_log(ended.log)
         if ended.manifest is not None:
             return self._committed(ended)
         said = {"sort": ended.sort, "message": ended.message, "where": ended.where, "log": ended.log}

@@ -12,8 +12,8 @@ import msgspec
 from falaj.assets.rules import words
 from falaj.core.encoding import decode
 from falaj.core.entries import What
-from falaj.core.errors import Conflict, TooLarge
-from falaj.core.names import Thing, name
+from falaj.core.errors import Conflict, NotFound, TooLarge
+from falaj.core.names import Thing, name, printable
 from falaj.data.views import StagedFile
 from falaj.door import Context, command, job, query
 from falaj.pipelines import keeping, lending, locks, telling
@@ -217,18 +217,26 @@ def steps_of(ctx: Context, run: str, step: str = "") -> RunSteps:
 
 
 @query("run.explain", on="run:{project}/{run}", cli="run explain")
-def explain(ctx: Context, run: str) -> Explained:
-    """A run of a pipeline, attempt by attempt: why each was computed or was not, what it printed, how it failed."""
+def explain(ctx: Context, run: str, step: str = "") -> Explained:
+    """A run of a pipeline, attempt by attempt: why each was computed or was not, what it printed, how it failed.
+
+    `step`: only this one, by its name in the pipeline.
+    """
     found = runs.get(ctx.tx, ctx.project.id, run)
     if found.sort not in PIPELINE_RUNS:
         raise Conflict(
             f"run {run} is a {found.sort}: only runs of pipelines have steps", next_step="falaj run show RUN"
         )
+    told = tuple(telling.explained(ctx, ctx.tx, found, step))
+    if step and not told:
+        raise NotFound(
+            f"run {run}: no step {printable(step)} was begun or taken", next_step=f"falaj run explain {found.id}"
+        )
     return Explained(
         run=found.id,
         state=found.state,
         pipeline=str(found.params.get("pipeline", "")),
-        steps=tuple(telling.explained(ctx, ctx.tx, found)),
+        steps=told,
     )
 
 

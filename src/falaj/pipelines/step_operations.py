@@ -166,7 +166,7 @@ def claim(
     RUN.get(ctx.tx, run, lock=True)  # as commits do first: an attempt that commits at this moment is seen as done
     desk = Desk(ctx, run, step, cleaned(environment, "environment"))
     one = _own(desk, step, item)
-    told = Claimed(run=run, step=step, item=item, attempt=attempt, state="done")
+    told = Claimed(run=run, step=step, item=item, attempt=attempt, state="done", label=one.label)
     if one.output is not None:
         return _told_done(ctx, told, one.output.address)
     if not desk.board.is_ready(one):
@@ -202,6 +202,7 @@ def _claimed(ctx: Context, desk: Desk, one: Item, attempt: int) -> Claimed:
         item=row.item,
         attempt=attempt,
         state="running",
+        label=row.label,
         task=task,
         files=tuple(InputFile(path=path, size_bytes=size) for path, (_, _, size) in named.files.items()),
         entry_id=entry.id,

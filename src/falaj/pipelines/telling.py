@@ -60,10 +60,12 @@ def link_outputs(unit: Unit, run: str, outputs: Iterable[Output]) -> None:
         runs.link(unit, run, "out", one.version, one.payload.step)
 
 
-def explained(ctx: Context, tx: Transaction, run: Run) -> Iterator[ExplainedStep]:
-    """Each attempt of a run, and why it was computed, or was not."""
+def explained(ctx: Context, tx: Transaction, run: Run, step: str = "") -> Iterator[ExplainedStep]:
+    """Each attempt of a run, of all steps or of one, and why it was computed, or was not."""
     name = str(run.params.get("pipeline", "")).partition(":")[0].partition("@")[0]
     for row in steps.of_run(tx, run.id):
+        if step not in ("", row.step):
+            continue
         asset = row.asset
         if asset is None:
             found = ctx.ground.catalog.find_asset(tx, run.project, ARTIFACT.name, f"{name}.{row.step}")
@@ -76,7 +78,9 @@ def explained(ctx: Context, tx: Transaction, run: Run) -> Iterator[ExplainedStep
 def view(tx: Transaction, run: Run, row: Step, *, log: str = "") -> StepView:
     """An attempt as people read it."""
     asset = ASSET.get(tx, row.asset) if row.asset else None
-    state = "lost" if row.state == "running" and run.state != "running" else row.state
+    state = row.state
+    if state == "running" and run.state != "running":
+        state = "cancelled" if run.state == "cancelled" else "lost"
     return StepView(
         step=row.step,
         item=row.item,

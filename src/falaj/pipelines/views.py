@@ -226,6 +226,7 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     """What claiming an attempt came to.
 
     Attributes:
+        label: of the item, as people read it.
         state: `running`: the attempt is the claimer's; `done` or `cached`: its result is there, nothing is to do.
         output: the address of that result.
         task: what to do, with paths as `files` names them.
@@ -237,6 +238,7 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     item: int
     attempt: int
     state: str
+    label: str = ""
     output: str = ""
     task: Task | None = None
     files: tuple[InputFile, ...] = ()

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from falaj.cli.render.shapes import Lines, indented, short
+from falaj.cli.render.shapes import Lines, indented, printed_lines, short
 from falaj.cli.text import counted, plain, safe, table
 from falaj.core.errors import FalajError, Refused
 
 MAX_FINDINGS = 50
 MAX_STEPS = 20
-MAX_PRINTED = 12
 
 
 def error_lines(error: FalajError, *, colour: bool = False) -> Lines:
@@ -29,7 +28,10 @@ def error_lines(error: FalajError, *, colour: bool = False) -> Lines:
 
 def _step_lines(facts: Mapping[str, Any]) -> Lines:
     """Of a run whose step failed: its steps, and the last that the first failed one printed."""
-    steps = facts.get("steps")
+    return [*_listed_steps(facts.get("steps")), *printed_lines(facts.get("log"))]
+
+
+def _listed_steps(steps: Any) -> Lines:
     if not isinstance(steps, list) or not all(isinstance(one, Mapping) and "seconds" in one for one in steps):
         return []
     from falaj.cli.render.pipelines import step_lines
@@ -40,8 +42,7 @@ def _step_lines(facts: Mapping[str, Any]) -> Lines:
     lines = indented(step_lines([{**one, "error": None} for one in shown]))
     if waiting:
         lines.append(f"  {counted(waiting, 'step')} not begun")
-    printed = str(facts.get("log") or "").splitlines()[-MAX_PRINTED:]
-    return [*lines, *(["it printed", *indented(safe(line, 300) for line in printed)] if printed else [])]
+    return lines
 
 
 def _where(error: FalajError) -> list[tuple[str, str]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from falaj.cli.render.shapes import Lines, entry_of, fields, indented, joined, short
+from falaj.cli.render.shapes import Lines, entry_of, fields, indented, joined, printed_lines, short
 from falaj.cli.text import counted, plain, safe, table
 
+MAX_LOG_LINES = 20
 MARKS = {"done": "✓", "cached": "=", "failed": "✗", "cancelled": "-", "lost": "?", "running": "…"}
 
 
@@ -77,9 +78,10 @@ def told_begun(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
 
 def told_step_ended(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
     """How an attempt ended, and its run where it ended with it."""
-    name = step_name({"step": result["step"], "item": result["item"], "label": ""})
+    name = step_name({"step": result["step"], "item": result["item"], "label": result.get("label", "")})
     run = f"run {safe(result['run'])} is {safe(result['run_state'])}" if result.get("run_state") else ""
-    return [joined(f"{MARKS.get(result['state'], ' ')} {name}", safe(result["state"]), safe(result["output"]), run)]
+    head = joined(f"{MARKS.get(result['state'], ' ')} {name}", safe(result["state"]), safe(result["output"]), run)
+    return [head, *indented(printed_lines(result.get("log")))]
 
 
 def told_step_items(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
@@ -97,7 +99,7 @@ def told_watched(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
 
 
 def told_explained(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
-    """Each attempt of a run: how it went, why it was computed; what the failed ones printed."""
+    """Each attempt of a run: how it went, why it was computed; what the failed ones printed, or those of one step."""
     lines = [joined(f"run {safe(result['run'])}", safe(result["pipeline"]), safe(result["state"]))]
     rows = []
     for one in result["steps"]:
@@ -113,7 +115,10 @@ def told_explained(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines
             where = f" ({safe(error['where'])})" if error.get("where") else ""
             attempt = f", attempt {one['step']['attempts']}" if one["step"]["attempts"] > 1 else ""
             lines.append(f"{step_name(one['step'])}{attempt}: {safe(error['message'], 1000)}{where}")
-            lines += indented(safe(line, 300) for line in one["step"]["log"].splitlines()[-20:])
+        elif given.get("step") and one["step"]["log"]:
+            lines.append(f"{step_name(one['step'])}:")
+        if error or given.get("step"):
+            lines += indented(safe(line, 300) for line in one["step"]["log"].splitlines()[-MAX_LOG_LINES:])
     return lines
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from falaj.cli.text import plain, safe, table
 
 Lines = list[str]
+MAX_PRINTED = 12
 Renderer = Callable[[Any, Mapping[str, Any]], Lines]
 _EMPTY: tuple[Any, ...] = (None, "", [], {}, ())
 
@@ -112,3 +113,9 @@ def told_rows(result: Any, given: Mapping[str, Any]) -> Lines:
 def told_done(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
     """A plain yes, with its entry."""
     return [joined(short(result.get("thing", "done")), safe(result.get("note") or ""), entry_of(result))]
+
+
+def printed_lines(log: Any) -> Lines:
+    """The last that a step printed."""
+    printed = str(log or "").splitlines()[-MAX_PRINTED:]
+    return ["it printed", *indented(safe(line, 300) for line in printed)] if printed else []

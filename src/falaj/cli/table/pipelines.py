@@ -133,7 +133,7 @@ COMMANDS: tuple[Command, ...] = (
         "run explain",
         "run.explain",
         "Why each step of a run was computed or was not, what it printed, how it failed.",
-        (Arg("run", "id of the run"),),
+        (Arg("run", "id of the run"), option("step", "only this step, and what it printed also where it did not fail")),
         "explained",
         group=_GROUP,
     ),
