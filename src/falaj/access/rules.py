@@ -148,8 +148,9 @@ def refusal(request: Request, decision: Decision, snapshot: Snapshot) -> FalajEr
         if not is_visible(request, resource, snapshot):
             return not_found(resource)
     where = ", ".join(request.resources) or "nothing"
+    about = f"{request.operation} on "  # most reasons begin with it, and name the one resource that is refused
     return Forbidden(
-        f"{request.operation} on {where}: {decision.reason}",
+        decision.reason if decision.reason.startswith(about) else f"{about}{where}: {decision.reason}",
         next_step=f"falaj access why {request.operation} {where}",
         facts={"operation": request.operation, "reason": decision.code, "explanation": list(decision.lines())},
     )

@@ -164,6 +164,7 @@ class ProposalView(View, frozen=True, kw_only=True):
     Attributes:
         state: open, rollout (approved, and moving step by step), moved, withdrawn; stale where what it rests on has
             changed since, so that nobody can approve it any more: `stale` says what.
+        verdicts: what gates found on its version, for `falaj gate show`.
         rollout: id of the rollout that its approval began; `share` of 10,000 that the version answers now.
     """
 
@@ -177,6 +178,7 @@ class ProposalView(View, frozen=True, kw_only=True):
     reason: str
     waits_for: tuple[str, ...]
     approved_by: tuple[str, ...]
+    verdicts: tuple[str, ...] = ()
     stale: str = ""
     rollout: str | None = None
     share: int = 0

@@ -83,6 +83,7 @@ def proposal_view(tx: Transaction, catalog: Catalog, proposal: Proposal) -> Prop
         reason=proposal.reason,
         waits_for=missing_approvals(asked, proposal, approvals) if waiting else (),
         approved_by=tuple(names.get(a.by, a.by) for a in approvals),
+        verdicts=proposal.verdicts,
         **begun,
     )
 

@@ -86,6 +86,7 @@ class _Gathering:
             program=basis.program if basis else {},
             proposal=proposal.id if proposal else "",
             proposed_by=self._name(proposal.by) if proposal else "",
+            proposed_at=proposal.at if proposal else "",
             reason=proposal.reason if proposal else "",
             approvals=tuple(
                 v.ApprovalView(by=self._name(a.by), person=a.person, roles=a.roles, at=a.at) for a in one.approvals

@@ -126,7 +126,6 @@ def propose(ctx: Context, thing: str, version: Number, reason: str = "") -> Prop
         **{field: getattr(view, field) for field in view.__struct_fields__},
         gates=_gates(judged),
         findings=views.all_findings([j.verdict for j in judged]),
-        verdicts=tuple(j.id for j in judged),
         run=ctx.run.id if ctx.run else "",
         entry_id=entry.id,
     )

@@ -165,6 +165,7 @@ class Backing(View, frozen=True, kw_only=True):
     program: dict[str, str]
     proposal: str
     proposed_by: str
+    proposed_at: str
     reason: str
     approvals: tuple[ApprovalView, ...]
     moved: MovedView | None
@@ -260,7 +261,6 @@ class Proposed(ProposalView, frozen=True, kw_only=True):
 
     gates: tuple[str, ...]
     findings: tuple[Finding, ...]
-    verdicts: tuple[str, ...]
     run: str
     entry_id: str
     entry: int | None = None

@@ -195,6 +195,8 @@ def told_proposal(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
     lines += indented(finding_lines(result.get("findings") or [], states=True))
     lines += indented(fields((key, result.get(key)) for key in ("id", "by", "at", "reason", "approved_by")))
     lines += _waiting(result["waits_for"], result["next_step"] if result["state"] == "open" else "")
+    if not result.get("findings"):
+        lines += [f"  see     falaj gate show {safe(one)}" for one in result.get("verdicts") or ()]
     if result["state"] == "stale":
         lines += indented(table([("stale", safe(result["stale"])), ("next", safe(result["next_step"]))]))
     return lines + _rolling_out(result)

@@ -21,7 +21,7 @@ h1{font-size:1.6rem;margin:0 0 .25rem}h2{font-size:1.1rem;margin:2.25rem 0 .5rem
 th,td{text-align:left;vertical-align:top;padding:.4rem .75rem .4rem 0;border-bottom:1px solid var(--line)}
 th{font-weight:600;color:var(--soft)}code,.mono{font:0.86em/1.5 ui-monospace,monospace;overflow-wrap:anywhere}
 .passed,.same,.waived{color:var(--yes)}.failed,.differs,.refused{color:var(--no)}.pending,.not_needed,
-.not_judged,.not_compared{color:var(--wait)}.n{text-align:right;font-variant-numeric:tabular-nums}
+.not_judged,.not_compared{color:var(--wait)}.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 pre{background:var(--wash);padding:.75rem;overflow-x:auto;white-space:pre-wrap;overflow-wrap:anywhere}
 details{margin:.25rem 0}summary{cursor:pointer;color:var(--soft)}
 """
@@ -66,7 +66,7 @@ def _findings(findings: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for one in findings:
         state, said = one["state"], _e(one["text"] or one["note"])
-        interval = " to ".join(f"{value:+.5g}" for value in one["interval"]) if one["interval"] else ""
+        interval = " to ".join(f"{value:+.4g}" for value in one["interval"]) if one["interval"] else ""
         rows.append((_word(state), _e(one["rule"]), _figure(one["observed"]), _figure(one["rows"]), _e(interval), said))
     lines = _table(("", "rule", "measured", "rows", "95 % interval", "found"), rows, right=(2, 3))
     slices = [_sliced(one) for one in findings if one["slices"]]
@@ -82,7 +82,7 @@ def _sliced(one: Mapping[str, Any]) -> str:
 def _people(found: Mapping[str, Any]) -> str:
     rows = [("judged", _e(found["verdict"]["by"]), _at(found["verdict"]["at"]), "")]
     if found["proposal"]:
-        rows.append(("proposed", _e(found["proposed_by"]), "", _e(found["reason"])))
+        rows.append(("proposed", _e(found["proposed_by"]), _at(found["proposed_at"]), _e(found["reason"])))
     rows += [("approved", _e(a["by"]), _at(a["at"]), f"as {_e(', '.join(a['roles']))}") for a in found["approvals"]]
     if moved := found["moved"]:
         rows.append(("moved", _e(moved["by"]), _at(moved["at"]), _e(moved["ref"])))
@@ -154,7 +154,7 @@ def _word(state: str) -> str:
 
 
 def _figure(value: Any) -> str:
-    return "" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.5g}"
 
 
 def _at(value: str) -> str:
