@@ -100,6 +100,7 @@ WRONG = {
     "[train(training_set(f), leaves=n) for n in leaves]": "leaves: it has no value while the pipeline is read",
     "count(training_set(f)) and 1": "count: it has no value",
     "fj.register('delay', training_set(f))": "register: <training_set: table> is no model",
+    "fj.register('delay', train(training_set(f), leaves=3), convert='gif')": "nothing converts to 'gif'",
     "fj.register('de/lay', train(training_set(f), leaves=3))": "no name of a model",
     "fj.best(training_set(f), training_set(f), by='x')": "best: two mapped steps",
     "pass": "it uses no step",

@@ -123,6 +123,13 @@ def test_the_best_model_is_registered_once_and_signed(project: Project) -> None:
     again = project.run()
     assert set(states(again).values()) == {"cached"}
     assert again.registered == ("model/late:1",)
+    # Asked to be converted it is another version, of the same result: the given file, since five rows show nothing.
+    for _ in range(2):
+        told = project.run(MODELS.replace('columns=["x"])', 'columns=["x"], convert="onnx")'))
+        assert told.registered == ("model/late:2",)
+    payload = project.call("asset.show", thing="model/late:2").shown.payload
+    assert payload["conversion"]["source"] == payload["files"][0]["sha256"] == shown.payload["files"][0]["sha256"]
+    assert payload["conversion"]["refused"] == "5 rows to compare on, 10,000 are needed"
 
 
 CHANCE = """
