@@ -49,8 +49,9 @@ DEPARTURES = """
 def write_weather(out: Path, months: Iterable[int] = range(1, 13), folder: Path | None = None) -> list[Path]:
     """Write `weather-2013-01.parquet` and so on, as the source has it: with its wind of 1,048 miles an hour."""
     file = source(folder).parent / "weather.csv"
-    query = f"SELECT * FROM read_csv('{file}', nullstr = 'NA') WHERE month = {{month}} ORDER BY time_hour, origin"
+    query = "SELECT * FROM weather WHERE month = {month} ORDER BY time_hour, origin"
     with _connected() as con:
+        con.execute(f"CREATE TABLE weather AS SELECT * FROM read_csv('{file}', nullstr = 'NA')")
         return [_write(query.format(month=m), out / f"weather-2013-{m:02d}.parquet", con) for m in months]
 
 

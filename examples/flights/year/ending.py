@@ -119,6 +119,7 @@ def _alone(play: Play) -> None:
     with _asking(play, "without-platform"):
         begin = time.time()
         house.platform.kill()
+        _wait_for_answers(play, len(play.asker.answers) + 100)
         knew = house.ready()
         house.start_again()
         end = time.time()

@@ -155,21 +155,27 @@ class Peaks:
 
     def _look(self) -> None:
         while not self._over.wait(1.0):
-            here = {name: p.process.pid for name, p in self._watched.items() if p.process is not None}
-            for name, pid in here.items():
-                self.most[name] = max(self.most.get(name, 0), _held(pid))
-            self.together = max(self.together, _held(os.getpid()))
+            sizes: dict[int, int] = {}
+            self.together = max(self.together, _held(os.getpid(), sizes))  # the servers are below this process
+            for name, one in self._watched.items():
+                if one.process is not None:
+                    self.most[name] = max(self.most.get(name, 0), sizes.get(one.process.pid, 0))
 
 
-def _held(pid: int) -> int:
-    """Bytes that a process holds with all that it began; what ends meanwhile counts for nothing."""
+def _held(pid: int, sizes: dict[int, int]) -> int:
+    """Bytes that a process holds with all that it began; what ends meanwhile counts for nothing.
+
+    Args:
+        sizes: the same of each process that was looked at, by its id; filled here.
+    """
     size = 0
     with suppress(OSError):
         found = re.search(r"Pss: +([0-9]+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text())
         size = int(found[1]) * 1024 if found else 0
         for task in Path(f"/proc/{pid}/task").iterdir():
             with suppress(OSError):
-                size += sum(_held(int(child)) for child in (task / "children").read_text().split())
+                size += sum(_held(int(child), sizes) for child in (task / "children").read_text().split())
+    sizes[pid] = size
     return size
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from examples.flights.report import story as s
@@ -34,11 +35,13 @@ def begin(play: Play) -> None:
     from falaj.cli.main import main as falaj
 
     play.teller.chapter("1  A project, a server, five who act")
-    play.data.write()
-    if falaj(["-C", str(play.folder), "init", "-q"]) != DONE:
-        raise WrongTurn("the store could not be made")
-    token = play.house.open()
-    play.cast = Cast(play.teller, play.folder, play.house.url, token)
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(play.data.write)
+        if falaj(["-C", str(play.folder), "init", "-q"]) != DONE:
+            raise WrongTurn("the store could not be made")
+        token = play.house.open()
+        play.cast = Cast(play.teller, play.folder, play.house.url, token)
+        written.result()
     for person in CAST:
         play.teller.line(f"{person.name:<11}{person.role}")
     play.teller.event(
