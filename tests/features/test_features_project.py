@@ -104,6 +104,15 @@ def test_rows_learn_what_was_known_at_their_time(served: Served, tmp_path: Path)
     assert got == [(1, 4.5, 20.0, 2), (2, None, None, 0), (3, None, None, 0), (3, None, None, None)]
 
 
+def test_a_view_of_a_dataset_that_is_not_there_is_named_with_it(served: Served, features_py: Path) -> None:
+    text = FEATURES.replace('fj.Dataset("weather")', '"gone"').replace("airport_weather", "gone_weather")
+    features_py.write_text(text.replace('"delay_v1"', '"delay_v2"'), encoding="utf-8")
+    texts = from_features(features_py)
+    served.owner.call("config.apply", files=[{"path": path, "text": text} for path, text in texts.items()])
+    with pytest.raises(NotFound, match="feature view gone_weather: dataset/gone"):
+        served.owner.call("features.join", service="delay_v2", rows="flights@main", at="decided_at", into="training")
+
+
 def test_the_lineage_names_rows_sources_and_definitions(served: Served) -> None:
     served.owner.call("features.join", service="delay_v1", rows="flights@main", at="decided_at", into="training")
     nodes = served.owner.call("asset.lineage", thing="dataset/training").nodes
@@ -179,7 +188,7 @@ def test_what_cannot_be_joined_is_told_and_leaves_nothing(served: Served, args: 
         ("import falaj as fj\nfj.Entity('a', keys={})\n", "no keys"),
         ("import falaj as fj\nfj.Entity('a', keys={'x': float})\n", "neither str nor int"),
         (FEATURES + "\nother = fj.FeatureService('delay_v1', [weather])\n", "defined twice"),
-        (FEATURES.replace('ttl="3h"', 'ttl="soon"'), "span"),
+        (FEATURES.replace('ttl="3h"', 'ttl="soon"'), r"features.py:\d+: span 'soon'"),
         (FEATURES.replace('over="3h"', 'over="0h"'), "span"),
     ],
 )

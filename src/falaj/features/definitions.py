@@ -74,6 +74,7 @@ class FeatureView:
     """What is known of an entity over time, from one dataset. The fields are those of `records.View`.
 
     Args:
+        source: the dataset, or its name.
         sql: one SELECT over the table `source`; none for the dataset as it is.
         time: column of the moment that a row is about.
         created: column of the moment from which it was known, so that late reports cannot leak into the past.
@@ -88,7 +89,7 @@ class FeatureView:
         name: str,
         *,
         entity: Entity,
-        source: Dataset,
+        source: Dataset | str,
         time: str,
         sql: str = "",
         created: str = "",
@@ -102,7 +103,7 @@ class FeatureView:
                 view=name,
                 entity=entity.name,
                 keys=entity.keys,
-                source=source.thing,
+                source=(Dataset(source) if isinstance(source, str) else source).thing,
                 time=time,
                 sql=sql,
                 created=created,

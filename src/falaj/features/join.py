@@ -81,7 +81,10 @@ def point_in_time(
     features = resolved(con, service, views, sources)
     for feature in features:
         if not missing_of([feature.name], columns):
-            raise FeatureInvalid(f"feature {feature.name}: the rows have a column of that name", next_step="rename one")
+            raise FeatureInvalid(
+                f"feature {feature.name}: the rows have a column of that name",
+                next_step=f'{feature.view}["{feature.feature}"].named("other") in the service',
+            )
     con.execute(
         f"CREATE OR REPLACE TEMP TABLE __rows AS SELECT row_number() OVER () - 1 AS {ROW}, "
         f"{_utc(at)} AS {AT}, * FROM {quoted(rows)}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from falaj.core.entries import What
-from falaj.core.errors import Invalid, Unavailable
+from falaj.core.errors import Invalid, NotFound, Unavailable
 from falaj.core.names import Thing, name
 from falaj.core.records import Version
 from falaj.data import made, tables
@@ -73,8 +73,9 @@ def join_rows(ctx: Context, service: str, rows: str, at: str, into: str, purpose
     ctx.check_residency(f"{rows}: reading")
     with ctx.reading() as tx:
         read = _read(ctx, tx, service, rows)
-    for thing in read:
-        check_allowed(ctx, thing, purpose, ctx.caller)
+    for thing, whose in read:
+        with _asked_by(whose):
+            check_allowed(ctx, thing, purpose, ctx.caller)
     with ctx.reading() as tx:
         plan = _plan(ctx, tx, service, rows, into)
     with tempfile.TemporaryDirectory(prefix="falaj-", dir=ctx.ground.scratch) as scratch:
@@ -103,14 +104,24 @@ def join_rows(ctx: Context, service: str, rows: str, at: str, into: str, purpose
     )
 
 
-def _read(ctx: Context, tx: Transaction, service: str, rows: str) -> tuple[Thing, ...]:
-    """The datasets that a join reads: the rows, and the source of each view."""
+def _read(ctx: Context, tx: Transaction, service: str, rows: str) -> list[tuple[Thing, str]]:
+    """The datasets that a join reads, the rows and the source of each view, each with who asks for it."""
     catalog, project = ctx.ground.catalog, ctx.project.id
     served = catalog.resolve(tx, project, Thing.parse(service, kind="feature_service"))
     wanted: Service = catalog.payload(served.asset, served.version)
     held = [catalog.resolve(tx, project, Thing(one, "feature_view")) for one in wanted.views]
     views: list[View] = [catalog.payload(one.asset, one.version) for one in held]
-    return tuple(Thing.parse(thing, kind="dataset") for thing in (rows, *(view.source for view in views)))
+    asked = [(rows, "rows"), *((view.source, f"feature view {view.view}") for view in views)]
+    return [(Thing.parse(thing, kind="dataset"), whose) for thing, whose in asked]
+
+
+@contextmanager
+def _asked_by(whose: str) -> Iterator[None]:
+    """What is not there is told with who asks for it."""
+    try:
+        yield
+    except NotFound as error:
+        raise NotFound(f"{whose}: {error.message}", next_step=error.next_step) from error
 
 
 def _plan(ctx: Context, tx: Transaction, service: str, rows: str, into: str) -> _Plan:
@@ -124,7 +135,8 @@ def _plan(ctx: Context, tx: Transaction, service: str, rows: str, into: str) -> 
         view: View = catalog.payload(held.asset, held.version)
         views[one] = view
         definitions.append(held.version)
-        sources[one] = _table(ctx, tx, view.source)
+        with _asked_by(f"feature view {one}"):
+            sources[one] = _table(ctx, tx, view.source)
     return _Plan(
         service=wanted,
         views=views,

@@ -20,6 +20,7 @@ from falaj.core.errors import Invalid
 
 TIMEOUT_S = 60
 MARK = "falaj-definitions "
+_OURS = re.compile(r"falaj\.[\w.]+: ")
 _FRAME = re.compile(r'^  File "([^"]+)", line (\d+)', re.MULTILINE)
 
 
@@ -44,9 +45,11 @@ def told_by(file: Path, module: str, wrong: type[Invalid]) -> str:
         raise wrong(f"{file.name}: not read within {TIMEOUT_S} s", next_step="define, and do no work") from None
     told = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
     if done.returncode != 0 or not told:
-        last = done.stderr.strip().splitlines()[-1:] or ["it ended without a word"]
+        last = "".join(done.stderr.strip().splitlines()[-1:]) or "it ended without a word"
+        ours = _OURS.match(last)  # what Falaj refuses says so itself; what Python does begins with its sort
+        last = last[ours.end() :] if ours else last
         where = _place(done.stderr, file)
-        raise wrong(f"{where or file.name}: {last[0][:300]}", next_step=f"python {file.name} shows more")
+        raise wrong(f"{where or file.name}: {last[:300]}", next_step=f"python {file.name} shows more")
     return told[-1].removeprefix(MARK)
 
 

@@ -111,7 +111,7 @@ def output_compared(first: Floats, live: Floats, name: str) -> ColumnDrift:
     """A version's answers beside the first that it gave, as the column `name`."""
     rows = (len(first), len(live))
     if min(rows) < MIN_ROWS:
-        note = too_few(rows)
+        note = too_few(rows) if rows[0] else "the first answers of this version; later ones are compared with them"
         return ColumnDrift(column=name, sort="prediction", rows=rows, note=note)
     return _told(name, "prediction", columns.compare_numbers(first, live))
 

@@ -80,7 +80,7 @@ def watched(ctx: Context, tx: Transaction, text: str) -> Watched:
     if found is None or (follows and found.deployment.follows.ref != follows):
         raise NotFound(
             f"deployment {printable(text)}: no such thing, or not for you",
-            next_step="falaj asset list --kind deployment",
+            next_step="falaj deployment list",
         )
     return Watched(asset=asset, version=catalog.version(tx, asset, found.version), deployment=found.deployment)
 

@@ -86,6 +86,8 @@ def told_report(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
     )
     window = f"{plain(result['first_at'])} to {plain(result['last_at'])}" if result["first_at"] else ""
     lines.append("  " + joined(f"{number(result['rows'])} answers", window, _against(result)))
+    if not result["rows"]:
+        lines.append(f"    nothing was collected since the report before   falaj monitor collect {name}")
     lines += indented(_score(result.get("scored")))
     lines += indented(_columns(result["columns"]))
     lines += indented(_versions(result["versions"], result["version"]))
