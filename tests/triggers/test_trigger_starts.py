@@ -274,7 +274,9 @@ def test_who_may_not_see_a_trigger_learns_nothing(served: Served) -> None:
 
 def test_a_pipeline_that_is_not_there_fails_its_start_and_nothing_else(served: Served, tmp_path: Path) -> None:
     apply(served.owner, TRIGGER.format("latest").replace("start: p", "start: q"))
+    assert served.owner.call("trigger.list")[0].absent == ("dataset/flights", "pipeline/q")
     add(served, tmp_path, 1)
+    assert served.owner.call("trigger.list")[0].absent == ("pipeline/q",)
     numbered(served)
     said: list[tuple[str, dict[str, Any]]] = []
     loops = Loops(served.platform, lambda event, level="info", **facts: said.append((event, facts)))

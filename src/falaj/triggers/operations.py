@@ -241,6 +241,7 @@ def _trigger_view(ctx: Context, tx: Transaction, at: InForce, limit: int) -> Tri
         lag=max(0, size - read),
         causes=len(found.causes) if found else 0,
         due=reading.following(tx, at, datetime.now(UTC)) is not None,
+        absent=reading.absent(ctx.ground, tx, at),
         history=tuple(_view(ctx, tx, at.asset, start) for start in triggers.newest(tx, at.asset.id, limit)),
     )
 

@@ -128,6 +128,15 @@ def _assets(ground: Ground, tx: Transaction, at: InForce) -> dict[Condition, str
     return found
 
 
+def absent(ground: Ground, tx: Transaction, at: InForce) -> tuple[str, ...]:
+    """What a trigger waits for or starts, and is not there: a misspelt name, or something that is yet to come."""
+    wanted = [condition.target for condition in at.trigger.conditions]
+    wanted.append(Thing.parse(at.trigger.start, kind="pipeline"))
+    project = at.asset.project
+    gone = [one for one in wanted if ground.catalog.find_asset(tx, project, one.kind or "", one.name) is None]
+    return tuple(dict.fromkeys(str(Thing(one.name, one.kind)) for one in gone))
+
+
 def underway(tx: Transaction, trigger: str) -> Start | None:
     """The start that is being carried out, or was."""
     found = triggers.in_state(tx, trigger, "running", limit=1)

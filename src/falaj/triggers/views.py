@@ -59,6 +59,7 @@ class TriggerView(View, frozen=True, kw_only=True):
         causes: entries not read yet that are causes, as far as one look goes.
         lag: how many entries were not read yet.
         due: a start may begin or go on now.
+        absent: what it waits for or starts, and is not there.
     """
 
     trigger: str
@@ -75,6 +76,7 @@ class TriggerView(View, frozen=True, kw_only=True):
     lag: int
     causes: int
     due: bool
+    absent: tuple[str, ...]
     history: tuple[StartView, ...]
 
 

@@ -37,6 +37,7 @@ def _head(one: Mapping[str, Any]) -> str:
         f"as {safe(one['acts_as'])}" if one["acts_as"] else "",
         "each cause" if one["starts"] == "each" else "",
         "paused" if one["paused"] else "",
+        f"not there: {', '.join(safe(name) for name in one['absent'])}" if one["absent"] else "",
     )
 
 
