@@ -37,7 +37,7 @@ LATEST_S: Final = 0.08
 STARTING_S: Final = 1.0
 AGAIN: Final = 0.2
 """The share of killed servers that are killed again while they start."""
-GONE_S: Final = 10.0
+GONE_S: Final = 30.0
 
 
 class Sort(NamedTuple):
@@ -51,7 +51,7 @@ class Sort(NamedTuple):
 
 FEEDS = (Sort("platform server", "entry", 1, 2),)
 PIPELINE = (
-    Sort("step", "running", 3, 5),
+    Sort("step", "running", 5, 8),
     Sort("fork parent", "running", 1, 2),
     Sort("runner", "step running", 1, 1),
 )
@@ -60,14 +60,14 @@ ACTS: Final[dict[str, tuple[Sort, ...]]] = {
     "first pipeline": (*PIPELINE, Sort("command", "step running", 1, 1)),
     "first gate": (Sort("platform server", "entry", 1, 1),),
     "questions": (Sort("inference server", "answer", 1, 2),),
-    "retraining": (*PIPELINE, Sort("platform server", "entry", 1, 1), Sort("inference server", "answer", 1, 1)),
+    "retraining": (*PIPELINE, Sort("platform server", "entry", 1, 1), Sort("inference server", "answer", 2, 3)),
     "rollout": (
         Sort("rollout controller", "commit", 1, 2),
         Sort("rollout controller", "at 5 %", 1, 1),
         Sort("rollout controller", "at 25 %", 1, 1),
         Sort("rollout controller", "at 100 %", 1, 1),
         Sort("rollout controller", "ended", 0, 1),
-        Sort("inference server", "answer", 1, 2),
+        Sort("inference server", "answer", 2, 3),
     ),
     "watching": (Sort("platform server", "entry", 1, 1), Sort("inference server", "answer", 0, 1)),
     "rollback": (Sort("rollout controller", "commit", 1, 1), Sort("inference server", "answer", 0, 1)),
@@ -95,7 +95,7 @@ class Killer:
 
     Attributes:
         kills: those that struck.
-        orphans: processes that outlived whoever began them.
+        below: processes that were begun, directly or not, by those that were killed.
         seen: the id of each entry that was there at some kill, by its number.
     """
 
@@ -106,10 +106,17 @@ class Killer:
     answered: Callable[[], int] = lambda: 0
     inference: Server | None = None
     kills: list[Kill] = field(default_factory=list)
-    orphans: list[Process] = field(default_factory=list)
+    below: list[Process] = field(default_factory=list)
     seen: dict[int, str] = field(default_factory=dict)
     command: Callable[[], int | None] = lambda: None
     _before: str = ""
+
+    def orphans(self) -> list[Process]:
+        """Those that outlived whoever began them. One that was importing libraries is given the time to see it."""
+        give_up = time.monotonic() + GONE_S
+        while (left := [one for one in self.below if one.is_running]) and time.monotonic() < give_up:
+            time.sleep(POLL_S)
+        return left
 
     @contextmanager
     def during(self, act: str) -> Iterator[None]:
@@ -125,6 +132,8 @@ class Killer:
                     self._carry_out(act, sort, over)
             except BaseException as error:  # noqa: BLE001  told where the act ends
                 failed.append(error)
+            finally:
+                self.sight.close()
 
         thread = threading.Thread(target=roam, name=f"killer in {act}")
         thread.start()
@@ -178,10 +187,7 @@ class Killer:
             return False
         place = self._found(sort)
         self.kills.append(Kill(act, sort.victim, place))
-        give_up = time.monotonic() + GONE_S
-        while (left := [one for one in below if one.is_running]) and time.monotonic() < give_up:
-            time.sleep(POLL_S)
-        self.orphans += left
+        self.below += below
         return True
 
     def _found(self, sort: Sort) -> str:

@@ -56,7 +56,7 @@ def check(story: Story, killer: Killer) -> None:
     """All that was acknowledged is there once, all that is there is sound, and nothing else is left."""
     assert story.asker is not None
     assert story.asker.wrong == []
-    assert killer.orphans == []
+    assert killer.orphans() == []
     assert story.inference is not None
     assert (story.server.crashes, story.inference.crashes) == ([], [])
     _a_day_later(Layout(story.folder))

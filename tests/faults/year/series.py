@@ -64,6 +64,7 @@ class Series:
         story = Story(folder, self._base, self._tokens, self.months)
         killer = Telling(random.Random(seed), Sight(folder, story.server), budget, share)
         story.play(killer)
+        killer.sight.close()
         proof.check(story, killer)
         self.kills += killer.kills
         self.seconds.append(time.monotonic() - begin)
@@ -71,8 +72,11 @@ class Series:
         self.entries += len(story.persons.told)
         return proof.outcome(folder)
 
-    def run(self, seed: int, kills: int) -> None:
-        """Undisturbed once, then killed again and again. Raises: AssertionError where anything is not as it was."""
+    def run(self, seed: int, kills: int) -> Iterator[None]:
+        """Undisturbed once, then killed again and again. Yields: after each story.
+
+        Raises: AssertionError where anything is not as it was.
+        """
         print("undisturbed", flush=True)
         expected = self.play("", 0)
         while len(self.kills) < kills:
@@ -82,6 +86,7 @@ class Series:
             found = self.play(f"{seed}:{number}", kills - len(self.kills))
             assert found == expected, f"{found}\nundisturbed: {expected}"
             print(f"  as undisturbed; {len(self.kills)} of {kills} kills, {self.seconds[-1]:.0f} s", flush=True)
+            yield
 
     def table(self) -> str:
         """Kills by victim and place, as Markdown."""

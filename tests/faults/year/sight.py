@@ -28,6 +28,7 @@ class Process(NamedTuple):
 
     pid: int
     began: str
+    command: str = ""
 
     @property
     def is_running(self) -> bool:
@@ -74,6 +75,12 @@ class Sight:
             self._local.connection = connection
         return list(connection.execute(query))
 
+    def close(self) -> None:
+        """What this thread has open."""
+        if (connection := getattr(self._local, "connection", None)) is not None:
+            connection.close()
+            del self._local.connection
+
     # processes
 
     def parents(self) -> list[int]:
@@ -99,7 +106,7 @@ def descendants(pid: int) -> Iterator[Process]:
     """All that a process began, directly or not, as far as it can be seen."""
     for child in children(pid):
         if (found := _stat(child)) is not None:
-            yield Process(child, found[1])
+            yield Process(child, found[1], _command(child).replace(b"\0", b" ").decode(errors="replace")[:300])
         yield from descendants(child)
 
 
