@@ -236,7 +236,8 @@ class Board:
             raise PipelineInvalid(f"{node.id}.map: as many items of each are expected, not {told}")
         count = next(iter(lengths.values()))
         if not 1 <= count <= MAX_ITEMS:
-            raise PipelineInvalid(f"{node.id}.map: {count} items, 1 to {MAX_ITEMS:,} can be mapped over")
+            told = f"{node.id}.map: {count} items, 1 to {MAX_ITEMS:,} can be mapped over"
+            raise PipelineInvalid(told, next_step="give at least one" if not count else "let each item be more")
         return labels or [""] * count
 
     def _each_labels(self, arg: Arg) -> list[str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -85,9 +86,11 @@ def check_value(value: Any, wanted: str, what: str) -> Any:
         return []
     given = type_of(value)
     if given is None or not fits(given, wanted):
+        inner = element_of(wanted)
+        listed = f": {json.dumps([value])[:80]}" if inner and given is not None and fits(given, inner) else ""
         raise PipelineInvalid(
             f"{what}: {printable(str(value))} is {_article(given or type(value).__name__)}, not {_article(wanted)}",
-            next_step=f"give {_article(wanted)}",
+            next_step=f"give {_article(wanted)}{listed}",
         )
     return value
 

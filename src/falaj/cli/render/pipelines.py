@@ -124,9 +124,14 @@ def told_explained(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines
 
 def told_compared(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
     """What differs between two runs."""
-    rows = [(safe(d["what"]), safe(d["one"], 60) or "-", safe(d["other"], 60) or "-") for d in result["differences"]]
+    rows = [(safe(d["what"]), _compared(d["one"]), _compared(d["other"])) for d in result["differences"]]
     head = joined(counted(len(rows), "difference"), f"{result['same']} the same")
     return [head, *indented(table(rows, ("", safe(result["run"]), safe(result["other"])) if rows else ()))]
+
+
+def _compared(value: Any) -> str:
+    """A fact of a run; of a digest as much as tells it from another."""
+    return safe(value, 19 if str(value).startswith("sha256:") else 60) or "-"
 
 
 def told_reproduced(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
