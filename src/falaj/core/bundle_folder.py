@@ -48,11 +48,11 @@ class BundleFolder:
 
     def stamp(self) -> Stamp | None:
         """Changes whenever `current` was replaced; None while there is none. Cheap: one `stat`."""
-        try:
-            found = self._current.stat()
-        except OSError:
-            return None
-        return found.st_ino, found.st_mtime_ns, found.st_size
+        return _stamp(self._current)
+
+    def stamps(self, revision: int) -> tuple[Stamp | None, Stamp | None]:
+        """`stamp`, and the same of a document: both stay as they are as long as nobody wrote."""
+        return self.stamp(), _stamp(self._document(revision))
 
     def revision(self) -> int:
         """The revision in force. Raises: Unavailable where there is none; BundleDamaged."""
@@ -188,6 +188,14 @@ class BundleFolder:
     def _temporary(self, path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.with_name(f".{path.name}.{new_id()}")
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _sync(path: Path) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -36,6 +36,7 @@ from falaj.deploy.tally import Tally
 from falaj.models.records import Model
 from falaj.models.verification import admitted
 from falaj.store.ground import Ground
+from falaj.store.keys.signing import VerifyKey
 from falaj.store.metadata import Transaction
 from falaj.store.rollouts import ROLLOUT, Routing, not_live, routing
 from falaj.store.rows import PROJECT
@@ -88,6 +89,7 @@ class Bundles:
         self._ground, self._root, self._home = ground, root, home
         self._problems: dict[str, str] = {}
         self._tallies: dict[str, Tally] = {}
+        self._seen: dict[str, tuple[Any, tuple[b.Bundle, str]]] = {}
         self._readings: dict[str, threading.Lock] = {}
 
     # writing
@@ -115,8 +117,10 @@ class Bundles:
             row = routing(tx, deployment)
             if row is None:
                 return False
-            folder, keys = self._folder(tx, deployment), self._public(tx, deployment)
-            if not deep and _says(_in_force(folder, keys), row, self.key(tx, row.project), self._revoked(tx, row)):
+            folder, public = self._folder(tx, deployment), self._keys(tx, row.project)
+            keys = [one.raw for one in public]
+            there = None if deep else self._seen_in_force(folder, row, keys)
+            if there is not None and _says(there, row, _pinned(public), self._revoked(tx, row)):
                 self._problems.pop(deployment, None)
                 return False
         with _alone(folder.root, wait_s) as is_mine:
@@ -188,8 +192,7 @@ class Bundles:
 
     def key(self, tx: Transaction, project: str) -> str:
         """The public key that servers pin, "" where there is none yet."""
-        live = [one for one in self._ground.keys.reading(tx).verify_keys("serving", project) if one.state == "live"]
-        return b.key_name(live[-1].raw) if live else ""
+        return _pinned(self._keys(tx, project))
 
     def log(self, tx: Transaction, deployment: str) -> Path:
         """The folder of a deployment's prediction log."""
@@ -254,8 +257,21 @@ class Bundles:
         return BundleFolder(self._root / folder_name(project, asset, self._home))
 
     def _public(self, tx: Transaction, deployment: str) -> list[bytes]:
-        project = asset_of(tx, deployment).project
-        return [one.raw for one in self._ground.keys.reading(tx).verify_keys("serving", project)]
+        return [one.raw for one in self._keys(tx, asset_of(tx, deployment).project)]
+
+    def _keys(self, tx: Transaction, project: str) -> Sequence[VerifyKey]:
+        return self._ground.keys.reading(tx).verify_keys("serving", project)
+
+    def _seen_in_force(self, folder: BundleFolder, row: Routing, keys: list[bytes]) -> tuple[b.Bundle, str] | None:
+        """As `_in_force`; what was verified by the same keys is not verified again while its files are the same."""
+        now = (folder.stamps(row.revision), tuple(keys))
+        seen = self._seen.get(row.deployment)
+        if seen is None or seen[0] != now:
+            found = _in_force(folder, keys)
+            if found is None:
+                return None
+            seen = self._seen[row.deployment] = (now, found)
+        return seen[1]
 
     def _wanted(self, tx: Transaction, deployment: str) -> Wanted:
         row = routing(tx, deployment)
@@ -382,10 +398,14 @@ def _served(folder: BundleFolder) -> int | None:
         return None
 
 
-def _says(there: tuple[b.Bundle, str] | None, row: Routing, key: str, revoked: tuple[str, ...]) -> bool:
+def _pinned(keys: Sequence[VerifyKey]) -> str:
+    """The name of the newest key that signs, "" where there is none yet."""
+    live = [one for one in keys if one.state == "live"]
+    return b.key_name(live[-1].raw) if live else ""
+
+
+def _says(there: tuple[b.Bundle, str], row: Routing, key: str, revoked: tuple[str, ...]) -> bool:
     """Whether a document in force says what it should: all else in it follows from these, and none of it changes."""
-    if there is None:
-        return False
     found, signed_by = there
     is_young = datetime.now(UTC) - parse_moment(found.issued_at) <= RENEW
     return is_young and signed_by == key and (found.revision, found.revoked) == (row.revision, revoked)

@@ -96,18 +96,12 @@ def logs(session: Session, options: dict[str, Any], args: dict[str, Any], progre
     if not follow:
         return found
     found["predictions"].reverse()
-    try:
-        while True:
-            if "json" in options:
-                print(
-                    *map(to_json, found["predictions"]), sep="\n", end="\n" if found["predictions"] else "", flush=True
-                )
-            elif found["predictions"] or found["damaged"]:
-                print(*(f"  {line}" for line in logged(found)), sep="\n", flush=True)
-            time.sleep(every)
-            found = _log(session, {**asked, "after": found["next"]})
-    except KeyboardInterrupt:
-        return {"predictions": [], "damaged": [], "next": found["next"]}
+    while True:
+        told = map(to_json, found["predictions"]) if "json" in options else (f"  {line}" for line in logged(found))
+        for line in told:
+            print(line, flush=True)
+        time.sleep(every)
+        found = _log(session, {**asked, "after": found["next"]})
 
 
 def _log(session: Session, args: dict[str, Any]) -> dict[str, Any]:
