@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 import msgspec
 
+from falaj.core.entries import What
 from falaj.core.errors import FalajError
 from falaj.core.names import Thing, printable
 from falaj.data.contract import from_data
@@ -124,12 +125,19 @@ def _place(ctx: Context) -> Place:
 
 
 def _environment(ctx: Context) -> Environment:
-    """The converter's environment, made where it is not there. Raises: Stays."""
-    lock = parse(LOCK.read_text(encoding="utf-8"))
+    """The converter's environment, made where it is not there; that is an entry. Raises: Stays."""
+    lock, place, python = parse(LOCK.read_text(encoding="utf-8")), _place(ctx), interpreters.ours()
     try:
-        return _place(ctx).build(lock, interpreters.ours(), lambda words: ctx.progress(f"converter: {words}", 0, 0))
+        found = place.find(lock.digest(python.python, python.platform))
+        if found is not None:
+            return found
+        made = place.build(lock, python, lambda words: ctx.progress(f"converter: {words}", 0, 0))
     except FalajError as error:
         raise Stays(f"its environment cannot be made: {scoring.printable_words(error.message)}") from error
+    with ctx.begin() as unit:
+        detail = {"environment": "onnx", "digest": made.digest, "distributions": len(made.pins)}
+        unit.say(What.ENVIRONMENT_BUILT, [ctx.project.id], detail=detail)
+    return made
 
 
 def converted(
