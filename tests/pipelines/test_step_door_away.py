@@ -31,6 +31,9 @@ def waits(n: int) -> int:
 
 @fj.pipeline
 def p(flights: fj.Dataset = fj.dataset("flights@main"), n: int = 0): waits(count(flights, n=n))
+
+@fj.pipeline
+def alone(flights: fj.Dataset = fj.dataset("flights@main")): count(flights, n=1000)
 """
 
 
@@ -44,10 +47,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
 
 
 class Weak:
-    """A door that is away when some operations are asked for the first time, before or after it did them."""
+    """A door that is away when some operations are asked for the first time, before or after it did them.
 
-    def __init__(self, session: Session, before: str = "", after: str = "") -> None:
-        self.session, self.before, self.after = session, before.split(), after.split()
+    Args:
+        busy: it cannot settle a run when it is asked for the first time.
+    """
+
+    def __init__(self, session: Session, before: str = "", after: str = "", *, busy: bool = False) -> None:
+        self.session, self.before, self.after, self.busy = session, before.split(), after.split(), busy
         self.asked: list[str] = []
         self.told = threading.Event()
 
@@ -56,6 +63,8 @@ class Weak:
         self.asked.append(operation)
         if first and operation in self.before:
             raise Unavailable("nobody answers")
+        if first and self.busy and operation == "step.settle":  # as where another process registers meanwhile
+            return {"state": "running"}
         answer = self.session.call(operation, args, idempotency_key=idempotency_key)
         if first and operation in self.after:
             raise Unavailable("the answer broke off")
@@ -130,3 +139,13 @@ def test_a_look_that_is_not_answered_ends_nothing_and_a_cancel_does(
     project.call("run.cancel", run=run)
     thread.join(20)
     assert [error.message for error in ended] == [f"run {run} is cancelled"]
+
+
+def test_a_run_that_another_process_is_at_is_settled_once_that_is_done(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contract, "PAUSE_S", (0.01, 0.02))
+    run = project.call("pipeline.begin", pipeline="alone").run
+    door = Weak(project.platform.session("flights"), busy=True)
+    assert attempt(door, run, "count", tmp_path / "attempt").run()["run_state"] == "done"
+    assert door.asked.count("step.settle") == 2

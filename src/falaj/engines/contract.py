@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
@@ -102,14 +103,22 @@ class Attempt:
         return StepFailed(f"{name}: {error.get('message', 'failed')}{where}", next_step=next_step, facts=facts)
 
     def _settled(self) -> str:
-        """The state of the run, of which nothing was left to compute."""
-        key = new_id()
-        what = {"run": self._what["run"]}
-        try:
-            said = self._patiently(lambda: self._door.call("step.settle", what, idempotency_key=key))
-        except (Unauthenticated, Conflict):
-            return "ended"  # another attempt was the last one, too, and sooner: the token went with the run
-        return str(said["state"])
+        """The state of the run, of which nothing was left to compute.
+
+        Where another process registers for it, or for a run that makes the same, that is waited for: nobody else would
+        ask again.
+        """
+        what, pause = {"run": self._what["run"]}, PAUSE_S[0]
+        while True:
+            key = new_id()
+            try:
+                said = self._patiently(partial(self._door.call, "step.settle", what, idempotency_key=key))
+            except (Unauthenticated, Conflict):
+                return "ended"  # another attempt was the last one, too, and sooner: the token went with the run
+            if said["state"] != "running" or time.monotonic() + pause > self._until:
+                return str(said["state"])
+            time.sleep(pause)
+            pause = min(2 * pause, PAUSE_S[1])
 
     def _computed(self, claimed: Mapping[str, Any]) -> dict[str, Any]:
         try:
@@ -142,7 +151,9 @@ class Attempt:
             state, output = self._patiently(self._seen) if tried > 1 else ("", "")
             if state != "done":
                 raise
-            return {**self._what, "state": state, "output": output, "is_last": True}  # only the answer did not come
+            # Only the answer did not come. Whether it was the last one is asked once: others may go on for long.
+            self._until = min(self._until, time.monotonic())
+            return {**self._what, "state": state, "output": output, "is_last": True}
 
     def _made(self, ended: Ended) -> dict[str, Any]:
         """What a commit says. The files are brought each time: a door that was away may have forgotten them."""
