@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from falaj.cli.render import RENDERERS
@@ -16,7 +17,7 @@ from falaj.core.errors import NotFound
 from falaj.core.names import Thing
 from falaj.deploy.records import Drift, ScoreWatch
 from falaj.gates import metrics
-from falaj.monitor import measuring, rules
+from falaj.monitor import measuring, reporting, rules
 from falaj.monitor.errors import NothingServed
 from falaj.monitor.records import ColumnDrift, Interval, LiveScore
 from tests.models.kites import GATE
@@ -181,6 +182,20 @@ def test_columns_that_the_log_leaves_out_say_so(deployed: Deployed) -> None:
     columns = {c["column"]: c for c in deployed.report()["columns"]}
     assert (columns["town"]["psi"], columns["town"]["note"]) == (None, "not in the log")
     assert columns["wind"]["psi"] is not None
+
+
+def test_a_window_of_very_many_files_is_read_as_a_few(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.parquet" for number in range(5)]
+    for number, path in enumerate(paths):  # an input that was added, and one whose type changed on the way
+        more = {"input_new": [1.5]} if number > 2 else {}
+        pq.write_table(pa.table({"row": [number], "input_a": [number if number < 4 else "x"], **more}), path)
+    found = reporting.few(paths, tmp_path, most=2)
+    assert [path.name for path in found] == ["some-000000.parquet", "some-000001.parquet", "some-000002.parquet"]
+    rows = [row for path in found for row in pq.read_table(path).to_pylist()]
+    assert [row["row"] for row in rows] == list(range(5))
+    assert [str(row["input_a"]) for row in rows] == ["0", "1", "2", "3", "x"]
+    assert [row.get("input_new") for row in rows] == [None, None, None, 1.5, 1.5]
+    assert reporting.few(paths, tmp_path, most=5) == paths
 
 
 def test_nothing_is_reported_on_what_is_not_there(deployed: Deployed) -> None:

@@ -29,6 +29,8 @@ ANSWERS: Final = "__falaj_answers"
 LIVE: Final = "__falaj_live"
 EARLY: Final = "__falaj_early"
 TRAINING: Final = "__falaj_training"
+MOST_FILES: Final = 1_000
+"""So many files of a window are opened as they are."""
 
 
 def measure(ctx: Context, window: Window) -> Figures:
@@ -65,7 +67,7 @@ def _opened(
     if not fresh:
         yield None
         return
-    paths = ctx.ground.contents.checkout(growing.now, folder, fresh)
+    paths = few(ctx.ground.contents.checkout(growing.now, folder, fresh), folder)
     early = sources.first_of(ctx, growing.now, earlier, folder, model_version=window.number, rows=FIRST)
     trained = ctx.ground.contents.checkout(training.version, folder / "training") if training else []
     spill = folder / "spill"
@@ -82,6 +84,30 @@ def _opened(
         yield con
 
 
+def few(paths: Sequence[Path], folder: Path, most: int = MOST_FILES) -> list[Path]:
+    """The same rows in files that one connection may open: a log that was collected each minute is thousands a week."""
+    if len(paths) <= most:
+        return list(paths)
+    import pyarrow.parquet as pq
+
+    made = []
+    for number, at in enumerate(range(0, len(paths), most)):
+        path, spill, part = folder / f"some-{number:06}.parquet", folder / f"some-{number}", paths[at : at + most]
+        spill.mkdir()
+        with tables.connect(part, scratch=spill) as con:
+            found = con.sql(f"SELECT * FROM {_read(part)}").to_arrow_reader(100_000)  # noqa: S608  quoted paths
+            with pq.ParquetWriter(path, found.schema, compression="zstd") as writer:
+                for batch in found:
+                    writer.write_batch(batch)
+        made.append(path)
+    return made
+
+
+def _read(paths: Sequence[Path]) -> str:
+    shown = ", ".join(tables.text(str(path.resolve())) for path in paths)
+    return f"read_parquet([{shown}], union_by_name = true)"
+
+
 def _rows(paths: Sequence[Path]) -> str:
     shown = ", ".join(tables.text(str(path.resolve())) for path in paths)
     options = "union_by_name = true, filename = true, file_row_number = true"
@@ -91,8 +117,7 @@ def _rows(paths: Sequence[Path]) -> str:
 def _open_training(con: duckdb.DuckDBPyConnection, training: Readable, paths: Sequence[Path]) -> None:
     """Text files are read once, however many columns are compared."""
     if training.contract is None:
-        shown = ", ".join(tables.text(str(path.resolve())) for path in paths)
-        source = f"read_parquet([{shown}], union_by_name = true)"
+        source = _read(paths)
     else:
         tables.open_table(con, paths, training.format, training.contract)
         source = tables.name(training.contract.table)

@@ -32,6 +32,7 @@ from falaj.store.rows import ASSET
 DATASET, DEPLOYMENT, REPORT, MODEL, ARTIFACT = "dataset", "deployment", "report", "model", "artifact"
 PAGE = 20
 NEWEST = 20  # versions of a model whose inputs may stand in a log
+_ANSWERED = [("role", "!=", "shadow")]
 NAMED_BY = frozenset({"prediction", "row"})  # the columns that name a prediction in every dataset of the monitor
 
 
@@ -264,7 +265,10 @@ def since(ctx: Context, now: Version, before: Version | None) -> tuple[list[str]
 def first_of(
     ctx: Context, now: Version, paths: Sequence[str], folder: Path, *, model_version: int, rows: int
 ) -> list[Path]:
-    """The files, oldest first, that hold the first so many answers of a version of the model; checked out."""
+    """The files, oldest first, that hold the first so many answers of a version of the model; checked out.
+
+    What it made of copies, as a shadow, answered nobody.
+    """
     import pyarrow.parquet as pq  # half a second: not for every command
 
     found, seen = [], 0
@@ -272,8 +276,7 @@ def first_of(
         file = folder / path
         if not file.exists():
             ctx.ground.contents.checkout(now, folder, [path])
-        versions = pq.read_table(file, columns=["version"]).column(0).to_numpy()
-        mine = int((versions == model_version).sum())
+        mine = pq.read_table(file, columns=["version"], filters=_ANSWERED).column(0).to_pylist().count(model_version)
         if mine:
             found.append(file)
         seen += mine
