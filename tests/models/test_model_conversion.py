@@ -269,6 +269,7 @@ def registered(house: House, path: Path, **more: Any) -> tuple[dict[str, Any], C
     return told, record
 
 
+@pytest.mark.timeout(600)  # the first of them makes the environment
 def test_where_both_agree_the_version_is_the_onnx_file(house: House, environment: Environment) -> None:
     house.platform.ground.fill(ENVIRONMENTS, lambda: Place(environment.python.parents[3]))
     path = house.model(3)
@@ -323,6 +324,7 @@ STAYS = {
 }
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("case", STAYS)
 def test_else_the_given_file_stays_and_the_version_says_why(
     case: str, house: House, environment: Environment, tmp_path: Path
