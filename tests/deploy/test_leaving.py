@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from falaj.cli.commands.deploy import logs
 from falaj.core import bundle
 from falaj.core.encoding import moment
 from falaj.core.errors import Damaged, FalajError, Invalid
@@ -97,6 +98,32 @@ def test_who_may_read_the_log_is_who_may_read_what_is_collected(fleet: Fleet) ->
     assert outputs(read(ship, both)[0]) == [0.1]
     (entry,) = fleet.world.entries()[before:]
     assert (entry.what, entry.op) == ("content.read", "deploy.logs")
+
+
+class Twice:
+    """A session of the fleet's owner whose person presses Ctrl-C once the log was read twice."""
+
+    def __init__(self, ship: Ship, *between: Any) -> None:
+        self.ship, self.between = ship, between
+        self.read = 0
+
+    def stream(self, operation: str, args: dict[str, Any]) -> Any:
+        if self.read:
+            put(self.ship, "1", *self.between)
+        if (read := self.read) == 2:
+            raise KeyboardInterrupt
+        self.read = read + 1
+        return self.ship.fleet.owner.call(operation, **args)
+
+
+def test_who_follows_the_log_sees_what_comes_in_its_order(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
+    ship = fleet.deploy()
+    put(ship, "1", line(0.1), line(0.2))
+    session: Any = Twice(ship, line(0.3), line(0.4))
+    given = {"deployment": f"{ship.name}/{ship.name}", "follow": True, "every": 0.0}
+    with pytest.raises(KeyboardInterrupt):
+        logs(session, {"json": True}, given, lambda *_: None)
+    assert outputs([json.loads(one) for one in capsys.readouterr().out.splitlines()]) == [0.1, 0.2, 0.3, 0.4]
 
 
 def test_an_exported_bundle_is_served_by_a_machine_without_the_platform(fleet: Fleet, tmp_path: Path) -> None:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from falaj.cli.render.deploy import told_deployment
 from falaj.core.bundle import FULL
+from falaj.monitor.sources import first_of
 from tests.deploy.fleet import GATE, PLAN, Fleet, Ship
 from tests.deploy.lines import answer, spread
 from tests.deploy.test_rollouts import same
@@ -79,6 +85,14 @@ def goes_out_beside_it(ship: Ship, beside: Ship) -> None:
     assert (gone.version, routes(ship)) == (2, {"stable": (1, FULL), "shadow": (2, 5000)})
     told = ship.fleet.owner.call("ledger.verify", project="")
     assert told.ok, told.problems
+
+
+def test_what_a_version_made_of_copies_is_none_of_its_first_answers(tmp_path: Path) -> None:
+    for name, role in (("a", "shadow"), ("b", "stable")):
+        pq.write_table(pa.table({"version": [7] * 3, "role": [role] * 3}), tmp_path / name)
+    held: Any = None  # both files are there already: nothing is checked out
+    found = first_of(held, held, ["a", "b"], tmp_path, model_version=7, rows=3)
+    assert [path.name for path in found] == ["b"]
 
 
 def test_what_no_gate_let_in_is_no_shadow_after_a_rollback_either(fleet: Fleet) -> None:
