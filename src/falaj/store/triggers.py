@@ -105,8 +105,13 @@ def newest(tx: Transaction, trigger: str, limit: int) -> list[Start]:
     return START.where(tx, "trigger = :trigger ORDER BY number DESC", {"trigger": trigger}, limit=limit)
 
 
-def keep_cursor(tx: Transaction, cursor: Cursor) -> None:
-    """Remember how far a trigger has read."""
+def read_on(tx: Transaction, trigger: str, leaf: int) -> None:
+    """Remember how far a trigger has read: every leaf before `leaf`. Its lease stays as it is."""
+    tx.run(SQL["read_on"], {"trigger": trigger, "leaf": leaf})
+
+
+def lease(tx: Transaction, cursor: Cursor) -> None:
+    """A start of a trigger begins, or goes on. The caller holds the lock of the trigger's asset."""
     tx.run(CURSOR.upsert_sql, CURSOR.params(cursor))
 
 

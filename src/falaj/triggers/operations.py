@@ -71,7 +71,7 @@ def tick(ctx: Context, trigger: str) -> Ticked:
     if found is None:
         return Ticked(trigger=at.asset.name, noted=(), more=False)
     noted = [start for cause in found.causes for start in _note(unit, cause)]
-    triggers.keep_cursor(unit.tx, reading.moved_to(ground, unit.tx, at.asset, found.upto))
+    triggers.read_on(unit.tx, at.asset.id, found.upto)
     return Ticked(
         trigger=at.asset.name,
         noted=tuple(_view(ctx, unit.tx, at.asset, start) for start in noted),
@@ -178,7 +178,7 @@ def _claim(ctx: Context, unit: Unit, asset: Asset, only: str = "") -> Claimed | 
             changes |= {"version": at.version.number, **failed}
     claimed = triggers.change(unit, claimed, attempt=claimed.attempt + 1, **changes)
     _cover(unit, following.covered, claimed)
-    triggers.keep_cursor(unit.tx, reading.leased(ctx.ground, unit.tx, asset, moment(now + rules.LEASE)))
+    triggers.lease(unit.tx, reading.leased(ctx.ground, unit.tx, asset, moment(now + rules.LEASE)))
     what = What.TRIGGER_ENDED if claimed.state == "failed" else What.TRIGGER_STARTED
     unit.say(what, [asset.id], detail=_words(asset, claimed, following.covered), cause=claimed.entry)
     return Claimed(claimed, failure)

@@ -165,12 +165,6 @@ def following(tx: Transaction, at: InForce, now: datetime) -> rules.Next | None:
     return rules.next_start(at.trigger.starts, waiting, now)
 
 
-def moved_to(ground: Ground, tx: Transaction, asset: Asset, at: int) -> Cursor:
-    """The cursor of a trigger that has read every leaf before `at`."""
-    held = CURSOR.get(tx, asset.id)
-    return Cursor(trigger=asset.id, leaf=at, lease_until=held.lease_until if held else "")
-
-
 def leased(ground: Ground, tx: Transaction, asset: Asset, until: str) -> Cursor:
     """The cursor of a trigger of which a start is carried out.
 

@@ -9,3 +9,7 @@ SELECT max(number) FROM trigger_start WHERE trigger = :trigger;
 
 -- name: renew_lease   whoever carries out a start of this trigger still does
 UPDATE trigger_cursor SET lease_until = :until WHERE trigger = :trigger;
+
+-- name: read_on       a trigger has read every leaf before this one; a lease that is renewed meanwhile stays
+INSERT INTO trigger_cursor (trigger, leaf, lease_until) VALUES (:trigger, :leaf, '')
+    ON CONFLICT (trigger) DO UPDATE SET leaf = excluded.leaf;
