@@ -168,8 +168,11 @@ def _table(ctx: Context, tx: Transaction, thing: str) -> _Table:
 def _joined(ctx: Context, plan: _Plan, at: str, folder: Path) -> tuple[tuple[DatasetColumn, ...], tuple[str, ...], int]:
     """Write the joined table; returns its columns, the features' names and the number of rows."""
     (folder / "spill").mkdir()
-    every = {ROWS: plan.rows, **{f"source_{i}": t for i, t in enumerate(plan.sources.values())}}
-    sources = {view: f"source_{i}" for i, view in enumerate(plan.sources)}
+    every, sources, known = {ROWS: plan.rows}, dict[str, str](), dict[tuple[str, int], str]()
+    for view, one in plan.sources.items():  # views of one version read it once
+        version = one.held.version
+        sources[view] = known.setdefault((version.asset, version.number), f"source_{len(known)}")
+        every[sources[view]] = one
     ctx.progress("reading", 0, len(every))
     files = {n: ctx.ground.contents.checkout(t.held.version, folder / n) for n, t in every.items()}
     with _connected([path for paths in files.values() for path in paths], folder / "spill") as con:

@@ -146,9 +146,14 @@ def point_in_time(rows: Any, service: FeatureService, *, at: str) -> pa.Table:
     with tempfile.TemporaryDirectory(prefix="falaj-") as spill:
         con = tables.connect(paths, scratch=Path(spill))
         try:
-            sources = {view: f"source_{place}" for place, view in enumerate(views)}
-            for view, table in sources.items():
-                load(con, task.sources[view], table)
+            sources: dict[str, str] = {}
+            known: dict[str, str] = {}
+            for view in views:  # those of one version read it once
+                given = task.sources[view]
+                if given.name not in known:
+                    known[given.name] = f"source_{len(known)}"
+                    load(con, given, known[given.name])
+                sources[view] = known[given.name]
             # An Arrow table is known to DuckDB by registering it; files outside of the inputs stay unreadable.
             con.register("__given", rows)
             con.execute(f"CREATE TEMP TABLE {ROWS} AS FROM __given")
