@@ -266,7 +266,8 @@ class Loops:
             if told:
                 raise
             return False
-        facts: dict[str, Any] = {"predictions": collected.rows, "damaged": len(collected.damaged) or None}
+        predictions = collected.rows - collected.shadows
+        facts: dict[str, Any] = {"predictions": predictions, "damaged": len(collected.damaged) or None}
         facts |= {"report": made.number, "verdict": made.verdict, "entry": made.entry}
         self._say("report_made", deployment=place.name, **facts)
         return True
