@@ -223,7 +223,7 @@ def _latency(rule: LatencyRule, evidence: Evidence) -> Finding:
 
 def _approval(rule: ApprovalRule, embedded: bool) -> Finding:
     state: State = "pending" if not embedded else "waived" if rule.embedded == "waive" else "failed"
-    alone = "embedded one operating-system user cannot be two persons"
+    alone = "embedded, one operating-system user cannot be two persons"
     note = {"pending": "not given yet", "waived": alone, "failed": f"{alone}; use a server or write embedded: waive"}[
         state
     ]

@@ -215,4 +215,4 @@ def told_proposals(result: Any, given: Mapping[str, Any]) -> Lines:
         )
         for p in result
     ]
-    return table(rows, ("proposal", "ref", "move", "state", "by", "waits for, or why not")) or ["nothing"]
+    return table(rows, ("proposal", "ref", "move", "state", "by", "waits for")) or ["nothing"]
