@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from falaj import capture, folder
@@ -16,8 +17,10 @@ from falaj.core.errors import Conflict, Damaged, Invalid, NotFound
 from falaj.engines import fence
 from falaj.environments.errors import LockInvalid
 from falaj.environments.place import Environment
-from falaj.pipelines import sending
+from falaj.pipelines import locks, sending
+from falaj.pipelines.define import defined_in
 from falaj.pipelines.errors import PipelineInvalid
+from falaj.pipelines.records import Locked as LockedEnvironment
 from falaj.store import steps
 from tests.parts.environments import WORKER_LOCK
 from tests.pipelines.house import HEAD, Project, states
@@ -118,6 +121,8 @@ def test_steps_run_in_what_their_lock_holds_and_in_nothing_of_ours(locked: Locke
     assert seen["prefix"] == str(locked.folder / ".falaj" / "environments" / built / "python")
     assert seen["path"] == f"{seen['prefix']}/bin"
     assert (seen["msgspec"], seen["yaml"], seen["starlette"], seen["pytest"]) == (True, True, False, False)
+    kept = locked.session.call("run.show", {"run": told.run})["result"]["environments"]
+    assert kept == {"other": f"sha256:{built}", "train": f"sha256:{built}"}
     about = locked.environment_of(told.run, "where")
     assert (about["name"], about["lock"], about["distributions"]) == ("train", f"sha256:{built}", 2)
     assert locked.environment_of(told.run, "doubled")["name"] == "other"
@@ -157,6 +162,18 @@ def test_what_an_environment_brings_sees_nothing_of_the_store_from_its_first_mom
     if fence.is_there():
         assert "PermissionError" in done.stderr
         assert done.stdout == ""
+
+
+def test_no_other_file_comes_with_a_pipeline_than_its_code_and_its_locks(locked: Locked) -> None:
+    graph = next(one for one in defined_in(locked.folder / "pipeline.py") if one.pipeline == "q")
+    graph = msgspec.structs.replace(graph, environments=(LockedEnvironment(name="train", path="train.txt"),))
+    good = {"pipeline.py": b"", "train.txt": LOCK.encode()}
+    locks.check(graph, good)
+    for more in ({"notes.txt": b""}, {"train.txt": b"msgspec==0.22.0\n"}):
+        with pytest.raises(Invalid, match=r"notes\.txt|train\.txt, line 1"):
+            locks.check(graph, good | more)
+    with pytest.raises(PipelineInvalid, match="not those that its steps name"):
+        locks.check(msgspec.structs.replace(graph, environments=()), good)
 
 
 def test_a_run_is_computed_again_by_the_lock_that_it_had(locked: Locked) -> None:

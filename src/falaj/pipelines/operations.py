@@ -142,6 +142,7 @@ def _conclude(ctx: Context, plan: Plan, items: list[Item], seconds: float) -> Pi
         telling.link_outputs(unit, ctx.run.id, outputs)
         keeping.note_cached(unit, taken(ctx.run, counted))
         ctx.result = {"computed": len(counted) - cached, "cached": cached, "registered": list(models)}
+        ctx.result |= plan.told_environments
         entry = unit.say(What.RUN_ENDED, [ctx.run.id, plan.pipeline.asset.id])
     return PipelineRun(
         pipeline=plan.graph.pipeline,
@@ -282,6 +283,7 @@ def reproduce(ctx: Context, run: str, purpose: str = "") -> Reproduced:
     with ctx.conclude() as unit:
         runs.link(unit, ctx.run.id, "in", held.version, "pipeline")
         ctx.result = {"of": first.id, "ok": ok, "same": sum(one.same for one in found), "steps": len(found)}
+        ctx.result |= plan.told_environments
         entry = unit.say(What.RUN_ENDED, [ctx.run.id, first.id])
     return Reproduced(
         run=first.id,

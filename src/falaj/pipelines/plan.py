@@ -87,6 +87,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         python = self.environment.get("python", "")
         return f"{python} sha256:{found}" if found else ""
 
+    @property
+    def told_environments(self) -> dict[str, Any]:
+        """The environments of a run by name and digest, as its result keeps them; nothing where there are none."""
+        told = {name: one.digest for name, one in self.environments.items()}
+        return {"environments": told} if told else {}
+
     def digest_of(self, node: Node) -> str:
         """The digest of the environment that a step runs in, as its key has it."""
         return f"lock {self.environments[node.environment].digest}" if node.environment else self.environment_digest
