@@ -103,6 +103,8 @@ def test_the_thread_that_asked_for_it_may_end(keeper: Keeper) -> None:
     keeper.give_back(found[0])
     keeper.close()
     assert not found[0].is_alive()
+    with pytest.raises(OSError, match="about to end"):
+        keeper.take(MINE)
 
 
 LEAVING = """

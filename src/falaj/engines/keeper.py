@@ -120,6 +120,8 @@ class Keeper:
             self._idle, self._timer = [], None
             self._begin()
         with self._lock:
+            if self._closed:
+                raise OSError("no process is begun any more: whoever runs steps here is about to end")
             state = surroundings_of(key.interpreter)
             found = [one for one in self._idle if one.key == key]
             fit = next((one for one in found if one.state == state and one.is_alive()), None)
