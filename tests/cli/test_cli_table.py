@@ -20,6 +20,7 @@ MADE = {
     "deploy watch": (set(), {"every", "once"}),
     "deploy logs": (set(), {"follow", "every"}),
     "deploy export": (set(), {"into"}),
+    "gate evidence": (set(), {"into", "check"}),
     "ledger show": ({"scope"}, set()),
     "ledger proof": ({"scope"}, set()),
     "ledger export": (set(), {"into"}),
