@@ -16,7 +16,9 @@ import hashlib
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -27,6 +29,7 @@ from falaj.core.names import tree_path
 
 _REVISION: Final = re.compile(rb"([1-9][0-9]{0,17})\n")
 _DOCUMENT: Final = re.compile(r"([1-9][0-9]{0,17})\.json")
+_DRAFT_S: Final = 60.0
 _HINT: Final = "write the bundle again from the deployment"
 
 Stamp = tuple[int, int, int]
@@ -123,10 +126,15 @@ class BundleFolder:
             _sync(path)
 
     def prune(self, bundle: Bundle, *, keep: int = 2) -> None:
-        """Remove documents older than the `keep` before the one in force, and models that it does not hold.
+        """Remove documents older than the `keep` before the one in force, models that it does not hold, drafts.
 
-        A server that is still busy with an older document has its models in memory.
+        A server that is still busy with an older document has its models in memory. What is half written was left by a
+        writer that is no more, since there is one at a time; servers write `served`, which is left alone for a minute.
         """
+        for draft in self.root.rglob(".*"):
+            with suppress(FileNotFoundError):
+                if not draft.name.startswith(".served.") or time.time() - draft.stat().st_mtime > _DRAFT_S:
+                    draft.unlink()
         for path in self.root.glob("*.json"):
             match = _DOCUMENT.fullmatch(path.name)
             if match and int(match[1]) < bundle.revision - keep:

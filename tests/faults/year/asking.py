@@ -7,6 +7,7 @@ import itertools
 import json
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any, NamedTuple
 
 from tests.faults.year.project import key_of
@@ -50,7 +51,8 @@ class Asker:
         """From now on, ask about these flights."""
         self._rows = rows
         if not self._inputs:
-            told = json.loads(self._once(self._connection(), "GET", "/v2/models/delay", None)[2])
+            with closing(self._connection()) as connection:
+                told = json.loads(self._once(connection, "GET", "/v2/models/delay", None)[2])
             self._inputs = [(one["name"], one["datatype"]) for one in told["inputs"]]
         for _ in range(CLIENTS - len(self._threads)):
             self._threads.append(threading.Thread(target=self._go_on, daemon=True))

@@ -67,7 +67,9 @@ class Server:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
             connection.request("GET", self._ready)
-            return connection.getresponse().status == 200
+            response = connection.getresponse()
+            response.read()
+            return response.status == 200
         except (OSError, http.client.HTTPException):
             return False
         finally:
