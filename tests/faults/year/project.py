@@ -145,7 +145,7 @@ def _cut(con: duckdb.DuckDBPyConnection, whole: Path, out: Path, month: int) -> 
     (out / csv).write_bytes(
         b"".join(
             line
-            for line in (whole / csv).open("rb")
+            for line in (whole / csv).read_bytes().splitlines(keepends=True)
             if not (word := line.split(b",", 3)[2]).isdigit() or int(word) <= TRAINED
         )
     )
