@@ -195,5 +195,5 @@ def test_ctrl_c_leaves_nothing_half_written_and_the_same_command_finishes(tmp_pa
     assert list(scratch.iterdir()) == []
     assert folder("show", "flights").code == 3
     assert folder.done("verify", "--json").json["ok"] is True
-    assert [r["state"] for r in folder.done("run", "list", "--json").json["items"]][-1] == "failed"
+    assert [r["state"] for r in folder.done("run", "list", "--json").json["items"]][-1] == "cancelled"
     assert "flights@main  v1" in folder.done("data", "add", "flights", *files).out

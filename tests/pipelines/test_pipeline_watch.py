@@ -109,13 +109,21 @@ def test_a_run_is_followed_by_whoever_may_see_it(house: House, tmp_path: Path, d
     assert (lines[-1]["run"], lines[-1]["state"], lines[-1]["steps"]) == (run, "done", 2)
 
 
+HEARS_CTRL_C = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a process that a shell put in the background ignores it
+from falaj.cli.main import main
+sys.exit(main())
+"""
+
+
 def test_a_ctrl_c_tells_that_the_server_goes_on(house: House, tmp_path: Path, door: Path) -> None:
     text = HEAD + TWICE.replace("    return a\n", WAITS.replace("DOOR", str(door)))
     (tmp_path / "pipeline.py").write_text(text, encoding="utf-8")
     (tmp_path / "falaj.toml").write_text('project = "flights"\n', encoding="utf-8")
     sara = house.person("sara", ("contributor", "project:flights"))
     env = {"FALAJ_URL": house.url, "FALAJ_TOKEN": house.tokens["sara"], "FALAJ_PROJECT": "flights"}
-    words = [sys.executable, "-m", "falaj.cli.main", "pipeline", "run", "p"]
+    words = [sys.executable, "-c", HEARS_CTRL_C, "pipeline", "run", "p"]
     with subprocess.Popen(words, env=env, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         assert process.stderr is not None
         assert "one" in process.stderr.readline()  # it waits, and tells what for

@@ -247,7 +247,8 @@ def test_a_person_fires_and_looks(project: Project, capsys: pytest.CaptureFixtur
     capsys.readouterr()
     assert main([*place, "trigger", "list"]) == 0
     head, second, first = capsys.readouterr().out.splitlines()
-    assert head.split() == "again v2 new_version: flights@main starts q proposes late@production".split()
+    words = "again v2 new_version: flights@main starts q proposes late@production not there: pipeline/q"
+    assert head.split() == words.split()
     assert "failed" in second
     assert "not for you" in second
     assert "done" in first

@@ -83,7 +83,7 @@ def test_rollouts_go_on_bundles_heal_and_a_start_waits_for_the_rollout_underway(
         2,
         ["advance", "advance", "finish"],
     )
-    until(lambda: loops.until_idle() or ship.rollouts()[0].candidate == 3)
+    until(lambda: not loops.until_idle() and ship.rollouts()[0].candidate == 3)
     (begun,) = fleet.owner.call("trigger.list")[0].history
     assert (begun.state, begun.became, begun.stands, begun.registered) == ("done", "rollout", "running", "model/kite:3")
     assert begun.conditions == (f"drift: {ship.name}",)
