@@ -256,6 +256,23 @@ def test_who_acts_is_a_service_of_whoever_wrote_or_approved_the_trigger(served: 
     assert served.owner.call("run.show", run=told.runs[-1]).by == "robot"
 
 
+def test_a_start_says_how_its_proposal_stands_by_now(served: Served, tmp_path: Path) -> None:
+    add(served, tmp_path, 1)
+    text = TRIGGER.format("each")
+    apply(served.owner, text)
+    served.owner.call("trigger.fire", trigger="again")
+    mona = served.person("mona", ("maintainer", "project:flights"))
+    (proposed,) = apply(mona, text.replace("starts: each", "starts: latest")).files
+    with served.platform.ground.units.begin(served.platform.own_caller.actor, "test") as unit:
+        (start,) = START.scan(unit.tx)
+        outcome = {"sort": "proposed", "proposal": proposed.proposal}
+        unit.put(START, msgspec.structs.replace(start, outcome=outcome))
+        unit.say(What.TRIGGER_CONTINUED, [start.trigger])
+    assert served.owner.call("trigger.list")[0].history[0].stands == "open"
+    served.owner.call("ref.approve", proposal=apply(mona, text.replace("@main", "@old")).files[0].proposal)
+    assert served.owner.call("trigger.list")[0].history[0].stands == "stale"
+
+
 def test_who_may_not_see_a_trigger_learns_nothing(served: Served) -> None:
     apply(served.owner, TRIGGER.format("each"))
     nemo = served.person("nemo", ("viewer", "project:flights"))

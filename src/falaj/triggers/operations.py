@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from falaj.assets.rules import page_size, words
+from falaj.assets.views import proposal_view
 from falaj.core.encoding import moment
 from falaj.core.entries import What
 from falaj.core.errors import FalajError
@@ -249,6 +250,7 @@ def _trigger_view(ctx: Context, tx: Transaction, at: InForce, limit: int) -> Tri
 def _view(ctx: Context, tx: Transaction, asset: Asset, start: Start) -> StartView:
     rollout = ROLLOUT.get(tx, start.outcome.get("rollout") or "")
     proposal = PROPOSAL.get(tx, start.outcome.get("proposal") or "")
+    stands = proposal_view(tx, ctx.ground.catalog, proposal).state if proposal else ""
     cover = START.get(tx, start.trigger, start.covered_by) if start.covered_by else None
     return StartView(
         trigger=asset.name,
@@ -269,7 +271,7 @@ def _view(ctx: Context, tx: Transaction, asset: Asset, start: Start) -> StartVie
         became=str(start.outcome.get("sort", "")),
         proposal=proposal.id if proposal else None,
         rollout=rollout.id if rollout else None,
-        stands=rollout.state if rollout else proposal.state if proposal else "",
+        stands=rollout.state if rollout else stands,
         verdicts=tuple(start.outcome.get("verdicts", ())),
         error=start.error,
     )

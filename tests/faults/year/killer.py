@@ -170,8 +170,7 @@ class Killer:
         if sort.place != "commit":
             over.wait(self.rng.uniform(0, LATEST_S))
         if self._strike(act, sort, pid) and server and self.rng.random() < AGAIN and len(self.kills) < self.budget:
-            while server.pid == pid:
-                time.sleep(POLL_S)
+            server.wait_begun_after(pid)
             time.sleep(self.rng.uniform(0, STARTING_S))
             self._strike(act, sort._replace(place="starting"), server.pid)
 

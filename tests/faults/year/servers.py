@@ -56,6 +56,13 @@ class Server:
         self.wait_ready()
         return self
 
+    def wait_begun_after(self, pid: int) -> None:
+        """Until another process than this one was begun."""
+        give_up = time.monotonic() + WITHIN_S
+        while self.pid == pid:
+            assert time.monotonic() < give_up, f"{self.name} is not begun again; ended by itself with {self.crashes}"
+            time.sleep(POLL_S)
+
     def wait_ready(self) -> None:
         """Until it answers that it is ready."""
         give_up = time.monotonic() + WITHIN_S

@@ -8,6 +8,7 @@ from typing import Any
 from falaj.cli.render.shapes import Lines, entry_of, indented, joined, short
 from falaj.cli.text import counted, plain, safe, table
 
+_NEXT_STEPS = {"open": "falaj approve {}", "stale": "falaj proposal show {}"}
 _BECAME = {
     "promote": "promoted",
     "move": "promoted",
@@ -60,8 +61,8 @@ def _came_to(start: Mapping[str, Any]) -> str:
         return joined(registered, safe(error.get("message", ""), 300), run, again, verdict)
     if start["stands"]:
         became = f"{became} ({safe(start['stands'])})"
-    proposal = f"falaj approve {safe(start['proposal'])}" if start["stands"] == "open" else ""
-    return joined(registered, became, run, again, proposal)
+    next_step = _NEXT_STEPS.get(start["stands"], "").format(safe(start["proposal"] or ""))
+    return joined(registered, became, run, again, next_step)
 
 
 def told_start(result: Mapping[str, Any], given: Mapping[str, Any]) -> Lines:
